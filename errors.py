@@ -1,0 +1,75 @@
+"""The suite's errors: one tree, and every message says what happened, to what, and what to do.
+
+A message names the thing and its value, never a secret. Callers catch the branch they can handle:
+
+    SuiteError
+    |-- SettingsError            a setting is missing or wrong
+    |-- DatabaseError            a database did not do what was asked
+    |   |-- DatabaseUnreachable  no connection: host, port, name, account
+    |   `-- SchemaMismatch       a table or column is not as the suite needs it
+    |-- SourceError              an HRIS or BioStar is not as its mapping says
+    |   |-- MappingError         the mapping file itself is wrong
+    |   `-- SourceColumnMissing  the mapping names what the source does not have
+    |-- ReplicationRefused       the source looks broken; nothing was changed
+    |   |-- SourceEmpty
+    |   |-- SourceShrunken
+    |   `-- TooManyRejected
+    |-- AlreadyRunning           another run holds what this one needs
+    `-- NotFound                 a row that was named does not exist
+"""
+
+
+class SuiteError(Exception):
+    """Base of every error that this suite raises on purpose."""
+
+
+class SettingsError(SuiteError):
+    """A setting is missing or has a value that cannot be used."""
+
+
+class DatabaseError(SuiteError):
+    """A database did not do what was asked of it."""
+
+
+class DatabaseUnreachable(DatabaseError):
+    """No connection could be made, or it was lost."""
+
+
+class SchemaMismatch(DatabaseError):
+    """A table or a column is missing or has another type than the suite needs."""
+
+
+class SourceError(SuiteError):
+    """A source system is not as its mapping describes it."""
+
+
+class MappingError(SourceError):
+    """A mapping file cannot be read or does not say all that is needed."""
+
+
+class SourceColumnMissing(SourceError):
+    """The source has no table or column of the name that the mapping gives."""
+
+
+class ReplicationRefused(SuiteError):
+    """The source looks broken, so the replication changed nothing."""
+
+
+class SourceEmpty(ReplicationRefused):
+    """A source table that must hold rows holds none."""
+
+
+class SourceShrunken(ReplicationRefused):
+    """The run would deactivate more rows than the set share allows."""
+
+
+class TooManyRejected(ReplicationRefused):
+    """More source rows cannot be taken than the set share allows."""
+
+
+class AlreadyRunning(SuiteError):
+    """Another run holds what this one needs."""
+
+
+class NotFound(SuiteError):
+    """A row that a caller named does not exist."""

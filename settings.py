@@ -1,0 +1,162 @@
+"""All settings of the suite, read once from the environment and `.env`, and nowhere else.
+
+`get_settings()` gives the one frozen object. With nothing configured the three databases are SQLite files below `DATA_DIR`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from errors import SettingsError
+
+REPOSITORY = Path(__file__).resolve().parent
+
+# What people write -> the asynchronous driver that the suite runs on.
+ASYNC_DRIVERS = {
+    "mysql": "mysql+aiomysql",
+    "mariadb": "mysql+aiomysql",
+    "mssql": "mssql+aioodbc",
+    "sqlite": "sqlite+aiosqlite",
+}
+
+
+def _to_secret_url(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("is not a database URL (the text is not shown: it may hold a password)") from None
+    dialect = url.get_backend_name()
+    if dialect not in ASYNC_DRIVERS:
+        raise ValueError(f"names the database {dialect!r}; supported are {', '.join(ASYNC_DRIVERS)}")
+    return SecretStr(url.set(drivername=ASYNC_DRIVERS[dialect]).render_as_string(hide_password=False))
+
+
+def _check_timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is not a time zone of the IANA database")
+    return name
+
+
+SecretUrl = Annotated[SecretStr, BeforeValidator(_to_secret_url)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseSettings):
+    """The suite's settings; a field's upper-case name is its environment variable."""
+
+    model_config = SettingsConfigDict(env_file=REPOSITORY / ".env", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    data_dir: Path = Field(
+        REPOSITORY / ".data",
+        description="Folder of the embedded databases and of the local Prefect server.",
+        examples=["/var/lib/hr-flows"],
+    )
+    maria_database_url: SecretUrl | None = Field(
+        None,
+        description="The application database (MariaDB). Default: `app.sqlite3` below `DATA_DIR`.",
+        examples=["mysql+aiomysql://hr:password@db.example.org:3306/hr?charset=utf8mb4"],
+    )
+    hris_database_url: SecretUrl | None = Field(
+        None,
+        description="The HRIS (SQL Server, only read). Default: `hris.sqlite3` below `DATA_DIR`.",
+        examples=["mssql+aioodbc://reader:password@hris.example.org/HMIS-AMH?driver=ODBC+Driver+18+for+SQL+Server"],
+    )
+    biostar_database_url: SecretUrl | None = Field(
+        None,
+        description="BioStar 2 (SQL Server, only read). Default: `biostar.sqlite3` below `DATA_DIR`.",
+        examples=["mssql+aioodbc://reader:password@doors.example.org/BioStar2_ac?driver=ODBC+Driver+18+for+SQL+Server"],
+    )
+    hris_mapping: Path = Field(
+        REPOSITORY / "hr" / "mappings" / "hris.toml",
+        description="File that says which tables and columns of the HRIS hold what.",
+        examples=["/etc/hr-flows/our_hris.toml"],
+    )
+    site_timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+        "Africa/Cairo",
+        description="Time zone of the site: naive times of the HRIS are local to it, schedules are told in it.",
+        examples=["Africa/Cairo"],
+    )
+    replication_chunk_rows: int = Field(
+        20_000,
+        ge=100,
+        le=1_000_000,
+        description="Rows read from the HRIS and staged at a time; bounds the memory of a replication.",
+        examples=["20000"],
+    )
+    replication_max_deactivated_share: Share = Field(
+        0.2,
+        description="Largest share of the active rows of an entity that one replication may deactivate.",
+        examples=["0.2"],
+    )
+    replication_max_rejected_share: Share = Field(
+        0.05,
+        description="Largest share of an entity's source rows that may be rejected before the replication fails.",
+        examples=["0.05"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _strip(cls, values: Any) -> Any:
+        return {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+
+    def _url(self, configured: SecretStr | None, filename: str) -> URL:
+        if configured is not None:
+            return make_url(configured.get_secret_value())
+        return URL.create("sqlite+aiosqlite", database=str(self.data_dir / filename))
+
+    @property
+    def maria_url(self) -> URL:
+        """The application database's URL with the asynchronous driver."""
+        return self._url(self.maria_database_url, "app.sqlite3")
+
+    @property
+    def hris_url(self) -> URL:
+        """The HRIS's URL with the asynchronous driver."""
+        return self._url(self.hris_database_url, "hris.sqlite3")
+
+    @property
+    def biostar_url(self) -> URL:
+        """BioStar's URL with the asynchronous driver."""
+        return self._url(self.biostar_database_url, "biostar.sqlite3")
+
+    @property
+    def site_zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.site_timezone)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Returns:
+        A frozen settings object.
+
+    Raises:
+        SettingsError: A value is wrong; the message names each variable, what is wrong and an example.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(problem) for problem in error.errors())) from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Give the settings of this process, read at the first call (see `load_settings`)."""
+    return load_settings()
+
+
+def _describe(problem: Any) -> str:
+    name = str(problem["loc"][0])
+    text = problem["msg"].removeprefix("Value error, ")
+    field = Settings.model_fields[name]
+    example = field.examples[0] if field.examples else ""
+    return f"{name.upper()}: {text}. Set it in the environment or in .env, for example {name.upper()}={example}"
