@@ -1,6 +1,7 @@
 """All settings of the suite, read once from the environment and `.env`, and nowhere else.
 
-`get_settings()` gives the one frozen object. With nothing configured the three databases are SQLite files below `DATA_DIR`.
+`get_settings()` gives the one frozen object. With nothing configured the three databases are SQLite files below
+`DATA_DIR`.
 """
 
 from functools import lru_cache

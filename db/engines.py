@@ -1,11 +1,14 @@
 """One engine per running event loop, found when asked for, disposed when its loop's work ends.
 
-An asynchronous engine holds connections that belong to one event loop. Code that shares an engine between loops sees "attached to a
-different loop", "Event loop is closed" and exhausted pools. A `Database` therefore never hands an engine to a loop that is not its own,
+An asynchronous engine holds connections that belong to one event loop. Code that shares an engine between loops sees
+"attached to a
+different loop", "Event loop is closed" and exhausted pools. A `Database` therefore never hands an engine to a loop that
+is not its own,
 and no caller has to think of it.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -44,14 +47,14 @@ class _LoopEngine:
     def dispose_with_loop(self) -> None:
         """Have the running loop dispose the engine when it shuts down.
 
-        `asyncio.run`, `asyncio.Runner` and every runner built like them close the loop's asynchronous generators before the loop itself:
-        a generator that waits at its `yield` is thus called back at the one moment when connections can still be closed properly.
+        `asyncio.run`, `asyncio.Runner` and every runner built like them close the loop's asynchronous generators before
+        the loop itself:
+        a generator that waits at its `yield` is thus called back at the one moment when connections can still be closed
+        properly.
         """
         self._guard = self._wait_for_shutdown()
-        try:
+        with contextlib.suppress(StopIteration):
             self._guard.__anext__().send(None)
-        except StopIteration:
-            pass
 
     async def _wait_for_shutdown(self) -> AsyncGenerator[None, None]:
         try:
@@ -60,7 +63,7 @@ class _LoopEngine:
             await self.engine.dispose()
 
     def abandon(self) -> None:
-        """Close what a loop left open that was closed without shutting down: its connections can no longer be awaited."""
+        """Close what a loop left open that ended without shutting down: its connections cannot be awaited any more."""
         for connection in list(self.driver_connections):
             _close_without_loop(connection)
 
@@ -72,7 +75,8 @@ class Database:
         name: What messages call it, for example "the application database".
         setting: The environment variable that configures it, for messages.
         url: Gives the URL; called when the first engine is made, not before.
-        writes: Whether transactions write. On SQLite they then take the write lock at their begin, so that none fails half-way.
+        writes: Whether transactions write. On SQLite they then take the write lock at their begin, so that none fails
+        half-way.
     """
 
     def __init__(self, name: str, setting: str, url: Callable[[], URL], *, writes: bool) -> None:
@@ -102,7 +106,7 @@ class Database:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise DatabaseError(
-                f"{self.name} is used outside an event loop: call it from a coroutine, for example one run by asyncio.run()"
+                f"{self.name} is used outside an event loop: call it from a coroutine, as asyncio.run() runs one"
             ) from None
         known = self._engines.get(loop)
         if known is not None and known.pid == os.getpid():
@@ -123,7 +127,8 @@ class Database:
     def _forget_other_lives(self) -> None:
         for loop, known in list(self._engines.items()):
             if known.pid != os.getpid():
-                # Made before a fork: the sockets belong to the parent. Kept, so that no finalizer closes them from here.
+                # Made before a fork: the sockets belong to the parent. Kept, so that no finalizer closes them from
+                # here.
                 self._inherited.append(self._engines.pop(loop))
             elif loop.is_closed():
                 self._engines.pop(loop).abandon()
@@ -150,12 +155,12 @@ class Database:
             reason = reason.replace(str(url.password), "***")
         raise DatabaseUnreachable(
             f"cannot connect to {self.name} {url.database!r}{place}{account}: {reason}. "
-            f"Check {self.setting}, that the server runs and is reachable from here, and that the account may use the database"
+            f"Check {self.setting}, that the server runs and can be reached from here, and the account's rights"
         ) from context.original_exception
 
 
 class LoopBoundEngine:
-    """Stands for "the engine" of a database where callers expect a module-level `AsyncEngine`: each use takes the running loop's own."""
+    """Stands for "the engine" where callers expect a module-level `AsyncEngine`: each use takes the running loop's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -196,7 +201,13 @@ def _session_class(database: Database) -> type[Session]:
 
 def _make_pooled_engine(url: URL, connect_args: dict[str, Any]) -> AsyncEngine:
     return create_async_engine(
-        url, connect_args=connect_args, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_timeout=POOL_TIMEOUT, pool_recycle=1800
+        url,
+        connect_args=connect_args,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=POOL_TIMEOUT,
+        pool_recycle=1800,
     )
 
 
@@ -231,7 +242,8 @@ def _make_sqlite_engine(url: URL, *, writes: bool) -> AsyncEngine:
 def _close_without_loop(connection: Any) -> None:
     module = type(connection).__module__.partition(".")[0]
     if module == "aiomysql":
-        # A transport of a closed loop cannot be closed through the loop. Shutting its socket tells the server; dropping the
+        # A transport of a closed loop cannot be closed through the loop. Shutting its socket tells the server; dropping
+        # the
         # writer keeps the driver's finalizer from asking the loop once more.
         writer, connection._writer = connection._writer, None
         if writer is not None:

@@ -1,6 +1,8 @@
-"""The suite's own tables in the application database: where a replication stages what it read, plans and notes what it refused.
+"""The suite's own tables in the application database: where a replication stages what it read, plans and notes what it
+refused.
 
-They hold one replication at a time, are emptied when the next begins, and mean nothing in between. Texts compare to the letter.
+They hold one replication at a time, are emptied when the next begins, and mean nothing in between. Texts compare to the
+letter.
 """
 
 from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table

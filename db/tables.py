@@ -1,6 +1,7 @@
 """The application database's tables that the suite reads and writes (`docs/tables.md`).
 
-The web application owns them; in an empty database the migrations create them. The suite's own tables are in `db/staging.py`.
+The web application owns them; in an empty database the migrations create them. The suite's own tables are in
+`db/staging.py`.
 """
 
 from sqlalchemy import (
