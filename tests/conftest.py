@@ -1,0 +1,81 @@
+"""Fixtures for all tests: settings of their own, and real servers that are started when the first test asks for one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from settings import Settings, get_settings
+from tests import servers
+
+
+@pytest.fixture(autouse=True)
+def settings_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Keep the developer's environment, `.env` and data away from every test.
+
+    Gives a function that sets environment variables, `set_environment(SITE_TIMEZONE="UTC")`; the settings are then
+    read again.
+    """
+    for field in Settings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+    monkeypatch.setitem(Settings.model_config, "env_file", tmp_path / ".env")
+
+    def set_environment(**variables: object) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        get_settings.cache_clear()
+
+    set_environment(DATA_DIR=tmp_path / "data")
+    yield set_environment
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[servers.MariaDBServer]:
+    """A private MariaDB server for this test process."""
+    with servers.mariadb_server() as server:
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: servers.MariaDBServer) -> Iterator[str]:
+    """The URL of a new, empty database on the private MariaDB server, dropped after the test."""
+    name = mariadb_server.create_database()
+    yield mariadb_server.url(name)
+    mariadb_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    """A private Redis server for this test process."""
+    with servers.redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[servers.PrefectServer]:
+    """A private Prefect server on SQLite for this test process; it is shared, so tests look only at what they made."""
+    with servers.prefect_server() as server:
+        yield server
+
+
+@pytest.fixture
+def prefect_api(prefect_server: servers.PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Point Prefect in this process, and in processes that it starts, to the private server; gives its address."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server.api_url)
+    monkeypatch.setenv("PREFECT_HOME", str(prefect_server.home))
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url, PREFECT_HOME: prefect_server.home}):
+        yield prefect_server.api_url
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def app_database_url(request: pytest.FixtureRequest, tmp_path: Path, settings_environment: Callable[..., None]) -> str:
+    """The URL of an empty application database, once on SQLite and once on MariaDB; the settings name it."""
+    if request.param == "mariadb":
+        url: str = request.getfixturevalue("mariadb_url")
+    else:
+        url = f"sqlite+aiosqlite:///{tmp_path / 'app.sqlite3'}"
+    settings_environment(MARIA_DATABASE_URL=url)
+    return url

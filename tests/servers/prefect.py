@@ -1,0 +1,68 @@
+"""A private Prefect server."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.servers.process import ServerProcess, free_port, server_folder
+
+
+class PrefectServer(ServerProcess):
+    """A Prefect server with a home folder of its own.
+
+    Args:
+        folder: Where its home and its log go.
+        database_url: The server's own database; default: SQLite in the home folder.
+        settings: Further `PREFECT_…` variables of the server.
+    """
+
+    def __init__(self, folder: Path, database_url: str | None, settings: dict[str, str]) -> None:
+        self.port = free_port()
+        self.home = folder / "home"
+        self.home.mkdir(exist_ok=True)
+        server = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
+        if database_url is not None:
+            server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
+        super().__init__(
+            "the Prefect server",
+            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+            log=folder / "prefect-server.log",
+            is_ready=self._answers,
+            environment=self.environment() | server | settings,
+            start_limit=120,
+        )
+
+    @property
+    def api_url(self) -> str:
+        """The address for `PREFECT_API_URL`."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def environment(self) -> dict[str, str]:
+        """Give the whole environment for a process that talks to this server and to no other."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        return inherited | {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url}
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.api_url}/health", timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def prefect_server(database_url: str | None = None, **settings: str) -> Iterator[PrefectServer]:
+    """Run a private Prefect server in a temporary folder.
+
+    Args:
+        database_url: The server's own database; default: SQLite in its home folder.
+        settings: Further `PREFECT_…` variables of the server.
+
+    Yields:
+        The running server.
+    """
+    with server_folder("prefect") as folder, PrefectServer(folder, database_url, settings) as server:
+        yield server
