@@ -1,0 +1,87 @@
+"""`self.request` inside a flow run: what the caller sent, and what Prefect knows about the attempt."""
+
+import os
+import socket
+from contextvars import ContextVar
+from typing import Any
+
+from celery.app.task import Context
+
+
+class FlowContext(Context):  # type: ignore[misc]  # Celery has no annotations
+    """The request of one attempt that runs inside a Prefect flow run."""
+
+    flow_run_id: str | None = None
+    called_directly = False
+
+
+class ContextStack:
+    """A stack with the methods of Celery's `LocalStack` that asynchronous code may share.
+
+    Celery keeps the request stack per thread. Inside one event loop several bodies may interleave, and Prefect's steps
+    run in threads of their own; a context variable follows each of them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._items: ContextVar[tuple[Any, ...]] = ContextVar(name, default=())
+
+    def push(self, item: Any) -> list[Any]:
+        """Put an item on top and give the stack."""
+        self._items.set((*self._items.get(), item))
+        return self.stack
+
+    def pop(self) -> Any:
+        """Take the topmost item off, or give None when there is none."""
+        items = self._items.get()
+        if not items:
+            return None
+        self._items.set(items[:-1])
+        return items[-1]
+
+    def __len__(self) -> int:
+        return len(self._items.get())
+
+    @property
+    def stack(self) -> list[Any]:
+        """The items, the topmost last."""
+        return list(self._items.get())
+
+    @property
+    def top(self) -> Any:
+        """The topmost item, or None."""
+        items = self._items.get()
+        return items[-1] if items else None
+
+
+def build_request(task: Any, flow_run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowContext:
+    """Make the request of the attempt that is about to start.
+
+    Args:
+        task: The Celery task.
+        flow_run: Prefect's flow run, read after it entered Running.
+        args: The caller's positional arguments; empty when the run was started from Prefect.
+        kwargs: The caller's keyword arguments, or the run's parameters.
+
+    Returns:
+        The caller's own request where there is one, otherwise one whose id is the flow run's.
+    """
+    sent: dict[str, Any] = dict((flow_run.context or {}).get("celery", {}).get("request", {}))
+    retries = int(sent.pop("retries", 0) or 0) + max(flow_run.run_count - 1, 0)
+    fields = {
+        "id": str(flow_run.id),
+        "delivery_info": {"exchange": "", "routing_key": None, "priority": None, "redelivered": False},
+        "timelimit": [task.time_limit, task.soft_time_limit],
+        "ignore_result": task.ignore_result,
+        **sent,
+        "task": task.name,
+        "args": list(args),
+        "kwargs": kwargs,
+        "retries": retries,
+        "hostname": f"prefect@{socket.gethostname()}:{os.getpid()}",
+        "is_eager": False,
+        "called_directly": False,
+        "flow_run_id": str(flow_run.id),
+    }
+    fields.setdefault("root_id", fields["id"])
+    fields.setdefault("correlation_id", fields["id"])
+    return FlowContext(fields)
