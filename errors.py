@@ -18,6 +18,8 @@ A message names the thing and its value, never a secret. Callers catch the branc
     `-- NotFound                 a row that was named does not exist
 """
 
+from typing import Any
+
 
 class SuiteError(Exception):
     """Base of every error that this suite raises on purpose."""
@@ -52,7 +54,16 @@ class SourceColumnMissing(SourceError):
 
 
 class ReplicationRefused(SuiteError):
-    """The source looks broken, so the replication changed nothing."""
+    """The source looks broken, so the replication changed nothing.
+
+    Args:
+        message: What looks broken, and how to allow it once.
+        details: What was found, as plain data for a log.
+    """
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details = details or {}
 
 
 class SourceEmpty(ReplicationRefused):

@@ -1,0 +1,243 @@
+"""Reading the HRIS: one statement an entity, built from the mapping, streamed in chunks."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    String,
+    case,
+    column,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    table,
+    true,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.engines import Database
+from errors import SourceColumnMissing
+from hr.mapping import EntityName, Flag, Mapping, MappingFile, SourceTable
+
+
+class Source:
+    """An HRIS as its mapping describes it.
+
+    Args:
+        database: The HRIS; only read.
+        mapping_file: Which tables and columns hold what.
+    """
+
+    def __init__(self, database: Database, mapping_file: MappingFile) -> None:
+        self._database = database
+        self._file = mapping_file
+        self.system = mapping_file.mapping.system
+
+    async def count(self, entity: EntityName) -> int:
+        """Count the rows that `read` will give, to tell how far a replication is."""
+        async with self._database.engine().connect() as connection:
+            rows = self.statement(entity, connection.dialect.name).order_by(None)
+            try:
+                counted = await connection.execute(rows.with_only_columns(func.count(), maintain_column_froms=True))
+                return int(counted.scalar_one())
+            except DBAPIError as error:
+                await self._explain(entity, error)
+                raise
+
+    async def read(self, entity: EntityName, chunk_rows: int) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """Stream the rows of an entity, as `statement` selects them.
+
+        Args:
+            entity: What to read.
+            chunk_rows: Rows a chunk; no more than about two chunks are in memory.
+
+        Raises:
+            SourceColumnMissing: The source lacks a table or column that the mapping names.
+            DatabaseUnreachable: No connection.
+        """
+        async with self._database.engine().connect() as connection:
+            statement = self.statement(entity, connection.dialect.name)
+            try:
+                result = await connection.stream(statement, execution_options={"yield_per": chunk_rows})
+            except DBAPIError as error:
+                await self._explain(entity, error)
+                raise
+            async for rows in result.partitions():
+                yield rows
+
+    def statement(self, entity: EntityName, dialect: str) -> Select[Any]:
+        """Build the statement that selects an entity's rows, ordered by their id.
+
+        Args:
+            entity: What to select.
+            dialect: SQLAlchemy's name of the source's dialect; SQLite has no schemas, there they fall away.
+        """
+        return _STATEMENTS[entity](self._file.mapping, dialect)
+
+    async def _explain(self, entity: EntityName, error: DBAPIError) -> None:
+        """Look for what the source lacks of the mapping: a driver's own message rarely tells the line to mend."""
+        for section in _SECTIONS[entity]:
+            source_table: SourceTable | None = getattr(self._file.mapping, section)
+            if source_table is None:
+                continue
+            async with self._database.engine().connect() as connection:
+                await self._check_section(connection, section, source_table, error)
+
+    async def _check_section(
+        self, connection: AsyncConnection, section: str, source_table: SourceTable, error: DBAPIError
+    ) -> None:
+        named = _table(self._file.mapping, source_table, connection.dialect.name)
+        label = ".".join(
+            part for part in (self._file.mapping.qualified_schema(source_table), source_table.table) if part
+        )
+        if not await _can_select(connection, select(literal(1)).select_from(named)):
+            raise SourceColumnMissing(
+                f"{self._database.name} has no table {label} that this account may read; it is named in "
+                f"{self._file.place(section, 'table')}. Correct the mapping or grant the account SELECT"
+            ) from error
+        for name, key in source_table.column_keys().items():
+            if not await _can_select(connection, select(named.c[name])):
+                raise SourceColumnMissing(
+                    f"{self._database.name} has no column {name!r} in {label} that this account may read; it is named "
+                    f"in {self._file.place(section, key)}. Correct the mapping or grant the account SELECT"
+                ) from error
+
+
+async def _can_select(connection: AsyncConnection, statement: Select[Any]) -> bool:
+    try:
+        await connection.execute(statement.where(literal(1) == literal(0)))
+    except DBAPIError:
+        await connection.rollback()
+        return False
+    return True
+
+
+def _table(mapping: Mapping, source_table: SourceTable, dialect: str) -> FromClause:
+    schema = None if dialect == "sqlite" else mapping.qualified_schema(source_table)
+    columns = [column(name, String()) for name in source_table.column_keys()]
+    # Through an alias a column cannot be mistaken for a text, as SQLite takes a quoted name that it does not know.
+    return table(source_table.table, *columns, schema=schema).alias(source_table.table.lower())
+
+
+def _is(flag: Flag, source: FromClause) -> ColumnElement[bool]:
+    if flag.column is None:
+        return literal(1) == literal(1 if flag.always else 0)
+    return source.c[flag.column] == literal(flag.equals)
+
+
+def _flag(flag: Flag, source: FromClause) -> ColumnElement[Any]:
+    return case((_is(flag, source), 1), else_=0)
+
+
+def _departments(mapping: Mapping, dialect: str) -> Select[Any]:
+    keys = mapping.department
+    department = _table(mapping, keys, dialect)
+    return select(
+        department.c[keys.id],
+        department.c[keys.parent_id] if keys.parent_id else null(),
+        department.c[keys.name_en],
+        department.c[keys.name_ar],
+        _flag(keys.is_active, department),
+    ).order_by(department.c[keys.id])
+
+
+def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
+    """Select each employee who holds an active post, with the one post that counts.
+
+    A person may hold several. The first is taken by: its department exists, position, title, department. The source
+    chooses, in one statement, so that person and post are of one moment and no row travels for nothing.
+    """
+    keys = mapping.employee
+    employee = _table(mapping, keys, dialect)
+    post = _ranked_posts(mapping, dialect)
+    name_parts = [employee.c[part] for part in (*keys.name_en, *keys.name_ar)]
+    joined: FromClause = employee.join(post, (post.c.employee_id == employee.c[keys.id]) & (post.c.place == 1))
+    title: ColumnElement[Any] = post.c.title
+    if mapping.position is not None:
+        # A position that is listed twice must not give its people twice.
+        position = _table(mapping, mapping.position, dialect)
+        titles = (
+            select(
+                position.c[mapping.position.id].label("id"), func.min(position.c[mapping.position.title]).label("title")
+            )
+            .group_by(position.c[mapping.position.id])
+            .subquery("titles")
+        )
+        joined = joined.outerjoin(titles, titles.c.id == post.c.position_id)
+        title = titles.c.title
+    return (
+        select(employee.c[keys.id], employee.c[keys.code], *name_parts, title, post.c.department_id)
+        .select_from(joined)
+        .order_by(employee.c[keys.id])
+    )
+
+
+def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
+    keys = mapping.post
+    post = _table(mapping, keys, dialect)
+    departments = _table(mapping, mapping.department, dialect)
+    known = (
+        select(departments.c[mapping.department.id])
+        .where(departments.c[mapping.department.id] == post.c[keys.department_id])
+        .exists()
+    )
+    position = post.c[keys.position_id] if keys.position_id else null()
+    title = post.c[keys.title] if keys.title else null()
+    order: list[ColumnElement[Any]] = [case((known, 0), else_=1)]
+    order += [post.c[name] for name in (keys.position_id, keys.title, keys.department_id) if name]
+    return (
+        select(
+            post.c[keys.employee_id].label("employee_id"),
+            post.c[keys.department_id].label("department_id"),
+            position.label("position_id"),
+            title.label("title"),
+            func.row_number().over(partition_by=post.c[keys.employee_id], order_by=order).label("place"),
+        )
+        .where(_is(keys.is_active, post))
+        .subquery("post")
+    )
+
+
+def _accounts(mapping: Mapping, dialect: str) -> Select[Any]:
+    keys = mapping.account
+    account = _table(mapping, keys, dialect)
+    name = account.c[keys.user_name]
+    wanted = [name.contains(part, autoescape=True) for part in keys.user_name_contains]
+    return (
+        select(
+            account.c[keys.id],
+            name,
+            _flag(keys.is_deleted, account),
+            _flag(keys.is_locked, account),
+            account.c[keys.employee_id],
+        )
+        .where(or_(*wanted) if wanted else true())
+        .order_by(account.c[keys.id])
+    )
+
+
+def _assignments(mapping: Mapping, dialect: str) -> Select[Any]:
+    keys = mapping.assignment
+    assignment = _table(mapping, keys, dialect)
+    columns = assignment.c[keys.employee_id], assignment.c[keys.department_id]
+    return select(*columns).order_by(*columns)
+
+
+_STATEMENTS = {
+    "department": _departments,
+    "employee": _employees,
+    "account": _accounts,
+    "assignment": _assignments,
+}
+_SECTIONS: dict[EntityName, tuple[str, ...]] = {
+    "department": ("department",),
+    "employee": ("employee", "post", "position", "department"),
+    "account": ("account",),
+    "assignment": ("assignment",),
+}
