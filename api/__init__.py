@@ -1,0 +1,1 @@
+"""The suite's side of the web application's API package."""

@@ -1,0 +1,1 @@
+"""Access to the application database's tables for callers."""
