@@ -1,10 +1,12 @@
 """Fixtures for all tests: settings of their own, and real servers that are started when the first test asks for one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from db import maria_database, migrate
+from db.engines import Database
 from settings import Settings, get_settings
 from tests import servers
 
@@ -79,3 +81,11 @@ def app_database_url(request: pytest.FixtureRequest, tmp_path: Path, settings_en
         url = f"sqlite+aiosqlite:///{tmp_path / 'app.sqlite3'}"
     settings_environment(MARIA_DATABASE_URL=url)
     return url
+
+
+@pytest.fixture
+async def app_database(app_database_url: str) -> AsyncIterator[Database]:
+    """The application database, migrated, once on SQLite and once on MariaDB; `db.maria_database` is the same one."""
+    await migrate.upgrade(maria_database.database)
+    yield maria_database.database
+    await maria_database.database.dispose()
