@@ -2,43 +2,21 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self
 
 from billiard.einfo import ExceptionInfo
 from celery import Task, signals, states
 from celery._state import _task_stack
 from celery.exceptions import Ignore, Reject, Retry
+from kombu.exceptions import EncodeError
+from kombu.utils.json import dumps
 
 from shim.context import FlowContext
 from shim.errors import ArgumentInvalid
+from shim.outcome import Outcome
 from shim.retries import decide
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended.
-
-    Attributes:
-        state: Celery's name for it: SUCCESS, FAILURE, RETRY, IGNORED or REJECTED.
-        value: What the body returned, or the exception that ended it.
-        traceback: The exception's traceback as text.
-    """
-
-    state: str
-    value: Any
-    traceback: str | None = None
-
-    @property
-    def error(self) -> Exception | None:
-        """The exception to report, or None after a success: for a retry its cause, as Celery shows it."""
-        if self.state == states.SUCCESS:
-            return None
-        if isinstance(self.value, Retry) and isinstance(self.value.exc, Exception):
-            return self.value.exc
-        return self.value  # type: ignore[no-any-return]
 
 
 class Attempt:
@@ -82,6 +60,16 @@ class Attempt:
             self.task.request_stack.pop()
             _task_stack.pop()
 
+    @property
+    def soft_limit(self) -> float | None:
+        """Seconds until `SoftTimeLimitExceeded`: the call's own limit, or the task's."""
+        return self.request.soft_time_limit or self.task.soft_time_limit  # type: ignore[no-any-return]
+
+    @property
+    def hard_limit(self) -> float | None:
+        """Seconds until the process is killed: the call's own limit, or the task's."""
+        return self.request.time_limit or self.task.time_limit  # type: ignore[no-any-return]
+
     def before_start(self) -> None:
         """Call the task's `before_start` handler; what it raises fails the attempt."""
         self.task.before_start(self.request.id, self.request.args, self.request.kwargs)
@@ -92,7 +80,12 @@ class Attempt:
         Args:
             value: What it returned.
         """
-        self.outcome = Outcome(states.SUCCESS, value)
+        if self.request.call is not None:
+            try:
+                dumps(value)
+            except (TypeError, ValueError) as error:
+                return self.fail(EncodeError(f"{self.task.name} returned a value that JSON cannot carry: {error}"))
+        self.outcome = Outcome(states.SUCCESS, value, children=self._children())
         self._call(self.task.on_success, value, self.request.id, self.request.args, self.request.kwargs)
         signals.task_success.send(sender=self.task, result=value)
         self._after_return(self.outcome, None)
@@ -104,21 +97,24 @@ class Attempt:
         Args:
             error: What it raised.
         """
-        # What was refused before the body began is no failure of the body: Celery would not have started it.
-        decided = error if isinstance(error, ArgumentInvalid) else decide(self.task, error)
+        # Arguments were refused before the body began, a result after it ended: Celery retries failures of the body.
+        decided = error if isinstance(error, ArgumentInvalid | EncodeError) else decide(self.task, error)
         info = ExceptionInfo((type(decided), decided, decided.__traceback__ or error.__traceback__))
         if isinstance(decided, Retry):
-            self.outcome = Outcome(states.RETRY, decided, info.traceback)
+            self.outcome = Outcome(states.RETRY, decided, info.traceback, self._children())
             self._retry(decided, info)
         elif isinstance(decided, Reject):
             self.outcome = Outcome(states.REJECTED, decided, info.traceback)
         elif isinstance(decided, Ignore):
             self.outcome = Outcome(states.IGNORED, decided, info.traceback)
         else:
-            self.outcome = Outcome(states.FAILURE, decided, info.traceback)
+            self.outcome = Outcome(states.FAILURE, decided, info.traceback, self._children())
             self._failure(decided, info)
             self._after_return(self.outcome, info)
         return self.outcome
+
+    def _children(self) -> list[Any]:
+        return [child.as_tuple() for child in self.request.children]
 
     def _retry(self, retry: Retry, info: ExceptionInfo) -> None:
         self._call(self.task.on_retry, retry.exc, self.request.id, self.request.args, self.request.kwargs, info)

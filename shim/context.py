@@ -7,11 +7,14 @@ from typing import Any
 
 from celery.app.task import Context
 
+from shim.call import Call
+
 
 class FlowContext(Context):  # type: ignore[misc]  # Celery has no annotations
     """The request of one attempt that runs inside a Prefect flow run."""
 
-    flow_run_id: str | None = None
+    flow_run_id: str = ""
+    call: Call | None = None
     called_directly = False
 
 
@@ -53,35 +56,36 @@ class ContextStack:
         return items[-1] if items else None
 
 
-def build_request(task: Any, flow_run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowContext:
+def build_request(task: Any, flow_run: Any, call: Call | None) -> FlowContext:
     """Make the request of the attempt that is about to start.
 
     Args:
         task: The Celery task.
         flow_run: Prefect's flow run, read after it entered Running.
-        args: The caller's positional arguments; empty when the run was started from Prefect.
-        kwargs: The caller's keyword arguments, or the run's parameters.
+        call: The call that started the run, or None when Prefect did.
 
     Returns:
         The caller's own request where there is one, otherwise one whose id is the flow run's.
     """
-    sent: dict[str, Any] = dict((flow_run.context or {}).get("celery", {}).get("request", {}))
-    retries = int(sent.pop("retries", 0) or 0) + max(flow_run.run_count - 1, 0)
-    fields = {
+    fields: dict[str, Any] = {
         "id": str(flow_run.id),
         "delivery_info": {"exchange": "", "routing_key": None, "priority": None, "redelivered": False},
-        "timelimit": [task.time_limit, task.soft_time_limit],
+        "timelimit": [None, None],
         "ignore_result": task.ignore_result,
-        **sent,
-        "task": task.name,
-        "args": list(args),
-        "kwargs": kwargs,
-        "retries": retries,
-        "hostname": f"prefect@{socket.gethostname()}:{os.getpid()}",
-        "is_eager": False,
-        "called_directly": False,
-        "flow_run_id": str(flow_run.id),
+        "args": [],
+        "kwargs": dict(flow_run.parameters),
     }
-    fields.setdefault("root_id", fields["id"])
-    fields.setdefault("correlation_id", fields["id"])
-    return FlowContext(fields)
+    if call is not None:
+        fields |= {**call.headers, "args": list(call.args), "kwargs": call.kwargs, **call.embed}
+    fields["root_id"] = fields.get("root_id") or fields["id"]
+    fields["correlation_id"] = fields.get("correlation_id") or fields["id"]
+    return FlowContext(
+        fields,
+        task=task.name,
+        retries=int(fields.get("retries") or 0) + max(flow_run.run_count - 1, 0),
+        hostname=f"prefect@{socket.gethostname()}:{os.getpid()}",
+        is_eager=False,
+        called_directly=False,
+        flow_run_id=str(flow_run.id),
+        call=call,
+    )

@@ -2,25 +2,26 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial, wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from celery import Task, states
-from celery.exceptions import Reject, Retry
+from celery import Task
 
-from shim.attempt import Attempt, Outcome
+from shim.attempt import Attempt
+from shim.call import Call
+from shim.conclusion import conclude, outcome_artifact, policy_after
 from shim.context import build_request
-from shim.encoding import read_arguments
 from shim.errors import ArgumentInvalid, FlowMissing, ShimError
+from shim.hard_limit import hard_limit
 from shim.limits import call_limited, run_limited
-from shim.retries import ENDLESS, delay_seconds
+from shim.retries import ENDLESS
 from shim.signatures import call_signature, check_signatures
 
 if TYPE_CHECKING:
     from prefect import Flow
-    from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun, FlowRunPolicy
+    from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 
 # Options of a flow that follow from the task's contract.
 CONTRACT_OPTIONS = {"retries", "retry_delay_seconds", "timeout_seconds"}
@@ -104,97 +105,103 @@ def _attempts_of(task: Task, function: Callable[..., Any], *, bound: bool, valid
 
     @wraps(function)
     async def attempt_async(*args: Any, **kwargs: Any) -> Any:
-        from prefect.context import FlowRunContext
-
-        run = FlowRunContext.get()
-        if run is None or run.flow_run is None:
+        run = _current_run()
+        if run is None:
             return await body(*args, **kwargs)
-        with _start(task, run.flow_run, kwargs) as attempt:
+        client = cast("PrefectClient", run.client)
+        with _start(task, run) as attempt, _hard_limit(attempt, client):
             try:
-                args, kwargs = _arguments(run, signature, args, kwargs, validates=validates)
+                args, kwargs = _arguments(attempt, run, signature, args, kwargs, validates=validates)
                 attempt.before_start()
-                value = await run_limited(body(*args, **kwargs), _soft_limit(attempt))
+                value = await run_limited(body(*args, **kwargs), attempt.soft_limit)
             except Exception as error:  # noqa: BLE001 - Celery's tracer takes every exception of a body
                 outcome = attempt.fail(error)
             else:
                 outcome = attempt.succeed(value)
-        policy = _policy_after(outcome, run.flow_run)
+        if attempt.request.call is not None:
+            await client.create_artifact(outcome_artifact(outcome, run.flow_run))
+        policy = policy_after(outcome, run.flow_run)
         if policy is not None:
-            client = cast("PrefectClient", run.client)
             await client.update_flow_run(run.flow_run.id, empirical_policy=policy)
-        return _end(outcome)
+        return conclude(outcome)
 
     @wraps(function)
     def attempt_sync(*args: Any, **kwargs: Any) -> Any:
-        from prefect.context import FlowRunContext
-
-        run = FlowRunContext.get()
-        if run is None or run.flow_run is None:
+        run = _current_run()
+        if run is None:
             return body(*args, **kwargs)
-        with _start(task, run.flow_run, kwargs) as attempt:
+        client = cast("SyncPrefectClient", run.client)
+        with _start(task, run) as attempt, _hard_limit(attempt, client):
             try:
-                args, kwargs = _arguments(run, signature, args, kwargs, validates=validates)
+                args, kwargs = _arguments(attempt, run, signature, args, kwargs, validates=validates)
                 attempt.before_start()
-                value = call_limited(partial(body, *args, **kwargs), _soft_limit(attempt))
+                value = call_limited(partial(body, *args, **kwargs), attempt.soft_limit)
             except Exception as error:  # noqa: BLE001 - Celery's tracer takes every exception of a body
                 outcome = attempt.fail(error)
             else:
                 outcome = attempt.succeed(value)
-        policy = _policy_after(outcome, run.flow_run)
+        if attempt.request.call is not None:
+            client.create_artifact(outcome_artifact(outcome, run.flow_run))
+        policy = policy_after(outcome, run.flow_run)
         if policy is not None:
-            run.client.update_flow_run(run.flow_run.id, empirical_policy=policy)
-        return _end(outcome)
+            client.update_flow_run(run.flow_run.id, empirical_policy=policy)
+        return conclude(outcome)
 
     chosen: Callable[..., Any] = attempt_async if inspect.iscoroutinefunction(function) else attempt_sync
     chosen.__signature__ = signature  # type: ignore[attr-defined]
     return chosen
 
 
-def _start(task: Task, flow_run: "FlowRun", parameters: dict[str, Any]) -> Attempt:
-    args, kwargs = read_arguments(flow_run)
-    return Attempt(task, build_request(task, flow_run, args, kwargs))
+def _current_run() -> Any:
+    """Give Prefect's context of the running flow run, or None when the function is called as an ordinary function."""
+    from prefect.context import FlowRunContext
+
+    run = FlowRunContext.get()
+    return None if run is None or run.flow_run is None else run
+
+
+def _start(task: Task, run: Any) -> Attempt:
+    call = Call.from_context(run.flow_run.context, _read_artifact)
+    return Attempt(task, build_request(task, run.flow_run, call))
+
+
+def _read_artifact(artifact_id: str) -> str:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        response = client.request("GET", "/artifacts/{id}", path_params={"id": artifact_id})
+    return str(response.json()["data"])
+
+
+def _hard_limit(attempt: Attempt, client: Any) -> AbstractContextManager[None]:
+    return hard_limit(attempt.hard_limit, attempt.request.flow_run_id, str(client.api_url))
 
 
 def _arguments(
-    run: Any, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any], *, validates: bool
+    attempt: Attempt,
+    run: Any,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    validates: bool,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give the arguments of the body: the caller's own where there is a caller, checked and cast as annotated."""
     from prefect.exceptions import ParameterTypeError
     from prefect.utilities.callables import parameters_to_args_kwargs
 
-    parameters = dict(signature.bind(*args, **kwargs).arguments)
+    if attempt.request.call is not None:
+        promised = attempt.task.call_signature.parameters
+        own = {name: value for name, value in kwargs.items() if name not in promised}
+        args, kwargs = tuple(attempt.request.args), {**own, **attempt.request.kwargs}
+    try:
+        parameters = dict(signature.bind(*args, **kwargs).arguments)
+    except TypeError as error:
+        raise ArgumentInvalid(f"{attempt.task.name} was called with wrong arguments: {error}") from None
     if not validates:
         return args, kwargs
     try:
         parameters = run.flow.validate_parameters(parameters)
     except ParameterTypeError as error:
-        raise ArgumentInvalid(f"arguments of {run.flow.name} are not as its signature says: {error}") from error
+        raise ArgumentInvalid(f"{attempt.task.name} was called with wrong arguments: {error}") from error
     return parameters_to_args_kwargs(run.flow.fn, parameters)
-
-
-def _soft_limit(attempt: Attempt) -> float | None:
-    return attempt.request.soft_time_limit or attempt.task.soft_time_limit  # type: ignore[no-any-return]
-
-
-def _policy_after(outcome: Outcome, flow_run: "FlowRun") -> "FlowRunPolicy | None":
-    """Tell Prefect's server whether the failure that comes next is followed by another attempt, and when."""
-    if outcome.state == states.SUCCESS:
-        return None
-    policy = flow_run.empirical_policy.model_copy()
-    if isinstance(outcome.value, Retry):
-        policy.retries, policy.retry_delay = max(policy.retries or 0, flow_run.run_count), delay_seconds(outcome.value)
-    elif isinstance(outcome.value, Reject) and outcome.value.requeue:
-        policy.retries, policy.retry_delay = max(policy.retries or 0, flow_run.run_count), 0
-    else:
-        policy.retries = 0
-    return policy
-
-
-def _end(outcome: Outcome) -> Any:
-    """Return or raise what makes Prefect put the run into the state that the outcome means."""
-    from prefect.states import Completed
-
-    if outcome.state == states.SUCCESS:
-        return outcome.value
-    if outcome.state == states.IGNORED:
-        return Completed(name="Ignored", message=str(outcome.value))
-    raise outcome.error  # type: ignore[misc]  # an error in every other state
