@@ -3,13 +3,13 @@
 import asyncio
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import NullPool, Table, insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.engines import CONNECT_TIMEOUT, Database
 
@@ -33,6 +33,7 @@ class BulkLoader:
     def __init__(self, database: Database, table: Table) -> None:
         self._database = database
         self._table = table
+        self._names = [column.name for column in table.columns if column.server_default is None]
         self._loads_files = database.url.get_backend_name() == "mysql"
         self._engine: AsyncEngine | None = None
 
@@ -54,13 +55,13 @@ class BulkLoader:
         if self._engine is not None:
             await self._engine.dispose()
 
-    async def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Write rows; a row's values are in the order of the table's columns."""
-        if not rows:
+    async def write(self, columns: Sequence[Sequence[Any]]) -> None:
+        """Write rows, given by columns: a sequence for each of the table's that has no default, all of one length."""
+        if not columns or not columns[0]:
             return
         if self._loads_files:
             try:
-                await self._load_file(rows)
+                await self._load_file(columns)
             except DBAPIError as error:
                 if error.orig is None or error.orig.args[:1][0] not in _NOT_PERMITTED:
                     raise
@@ -68,36 +69,45 @@ class BulkLoader:
                 self._loads_files = False
             else:
                 return
-        await self._insert(self._connection, rows)
+        await self._insert(list(zip(*columns, strict=True)))
 
-    async def _load_file(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    async def _load_file(self, columns: Sequence[Sequence[Any]]) -> None:
         with tempfile.TemporaryDirectory(prefix="hr-flows-") as folder:
             path = Path(folder) / "rows.tsv"
-            await asyncio.to_thread(_write_file, path, rows)
+            await asyncio.to_thread(_write_file, path, columns)
             quote = self._connection.dialect.identifier_preparer.quote
-            columns = ", ".join(quote(column.name) for column in self._table.columns)
+            names = ", ".join(quote(name) for name in self._names)
             await self._connection.exec_driver_sql(
                 f"LOAD DATA LOCAL INFILE '{path}' INTO TABLE {quote(self._table.name)} CHARACTER SET utf8mb4 "
-                f"FIELDS TERMINATED BY '\\t' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' ({columns})"
+                f"FIELDS TERMINATED BY '\\t' ESCAPED BY '\\\\' LINES TERMINATED BY '\\n' ({names})"
             )
             await self._connection.commit()
 
-    async def _insert(self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
-        statement = str(insert(self._table).compile(dialect=connection.dialect))
-        await connection.exec_driver_sql(statement, list(rows))
-        await connection.commit()
+    async def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        statement = str(insert(self._table).compile(dialect=self._connection.dialect, column_keys=self._names))
+        await self._connection.exec_driver_sql(statement, rows)
+        await self._connection.commit()
 
 
-def _write_file(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
+def _write_file(path: Path, columns: Sequence[Sequence[Any]]) -> None:
+    fields = [_to_fields(values) for values in columns]
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines("\t".join([_field(value) for value in row]) + "\n" for row in rows)
+        file.writelines("\t".join(row) + "\n" for row in zip(*fields, strict=True))
 
 
-def _field(value: Any) -> str:
+def _to_fields(values: Sequence[Any]) -> Iterable[str]:
+    """Turn a column into the texts that LOAD DATA takes; most are alike throughout, which one look tells."""
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        return map(str, values)
+    if kinds == {str} and not _find_special("".join(values)):
+        return values
+    return [_to_field(value) for value in values]
+
+
+def _to_field(value: Any) -> str:
     if value is None:
         return "\\N"
     if isinstance(value, str):
         return value.translate(_ESCAPES) if _find_special(value) else value
-    if isinstance(value, bool):
-        return "1" if value else "0"
-    return str(value)
+    return str(int(value) if isinstance(value, bool) else value)

@@ -5,11 +5,16 @@ They hold one replication at a time, are emptied when the next begins, and mean 
 letter.
 """
 
-from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table
+from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, false
 
 from db.columns import exact_text
 
 metadata = MetaData()
+
+
+def _is_refused() -> Column[bool]:
+    return Column("is_refused", Boolean, nullable=False, server_default=false(), comment="set aside by the merge")
+
 
 # Rows are keyed by the source's id and, because a source may repeat an id, by their number in the source's answer.
 staged_department = Table(
@@ -21,6 +26,7 @@ staged_department = Table(
     Column("name_en", exact_text(128), nullable=False),
     Column("name_ar", exact_text(128), nullable=False),
     Column("is_active", Boolean, nullable=False),
+    _is_refused(),
 )
 
 staged_employee = Table(
@@ -33,6 +39,7 @@ staged_employee = Table(
     Column("name_ar", exact_text(128)),
     Column("title", exact_text(128)),
     Column("department_hris_id", Integer),
+    _is_refused(),
 )
 
 staged_account = Table(
@@ -45,6 +52,7 @@ staged_account = Table(
     Column("is_locked", Boolean, nullable=False),
     Column("employee_hris_id", Integer),
     Column("user_id", String(36), nullable=False, comment="the id of the user that this account may have to be given"),
+    _is_refused(),
 )
 
 staged_assignment = Table(
@@ -53,6 +61,17 @@ staged_assignment = Table(
     Column("employee_hris_id", Integer, primary_key=True, autoincrement=False),
     Column("row_no", Integer, primary_key=True, autoincrement=False),
     Column("department_hris_id", Integer, nullable=False),
+    _is_refused(),
+)
+
+# Employees whose code is not, or not yet, theirs in the application.
+planned_code = Table(
+    "replication_planned_code",
+    metadata,
+    Column("hris_id", Integer, primary_key=True, autoincrement=False),
+    Column("row_no", Integer, nullable=False),
+    Column("code", Integer, nullable=False, index=True),
+    _is_refused(),
 )
 
 # What the merge is about to do with users, and the assignments that the source means, in the application's own ids.

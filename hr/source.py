@@ -72,7 +72,7 @@ class Source:
                 yield rows
 
     def statement(self, entity: EntityName, dialect: str) -> Select[Any]:
-        """Build the statement that selects an entity's rows, ordered by their id.
+        """Build the statement that selects an entity's rows.
 
         Args:
             entity: What to select.
@@ -151,7 +151,8 @@ def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
     """Select each employee who holds an active post, with the one post that counts.
 
     A person may hold several. The first is taken by: its department exists, position, title, department. The source
-    chooses, in one statement, so that person and post are of one moment and no row travels for nothing.
+    chooses, in one statement, so that person and post are of one moment and no row travels for nothing. It is not
+    asked to sort: it has sorted the posts by their people already, and a second sort would hold back the first row.
     """
     keys = mapping.employee
     employee = _table(mapping, keys, dialect)
@@ -171,25 +172,19 @@ def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
         )
         joined = joined.outerjoin(titles, titles.c.id == post.c.position_id)
         title = titles.c.title
-    return (
-        select(employee.c[keys.id], employee.c[keys.code], *name_parts, title, post.c.department_id)
-        .select_from(joined)
-        .order_by(employee.c[keys.id])
+    return select(employee.c[keys.id], employee.c[keys.code], *name_parts, title, post.c.department_id).select_from(
+        joined
     )
 
 
 def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
     keys = mapping.post
     post = _table(mapping, keys, dialect)
-    departments = _table(mapping, mapping.department, dialect)
-    known = (
-        select(departments.c[mapping.department.id])
-        .where(departments.c[mapping.department.id] == post.c[keys.department_id])
-        .exists()
-    )
+    department = _table(mapping, mapping.department, dialect)
+    department_id = department.c[mapping.department.id]
     position = post.c[keys.position_id] if keys.position_id else null()
     title = post.c[keys.title] if keys.title else null()
-    order: list[ColumnElement[Any]] = [case((known, 0), else_=1)]
+    order: list[ColumnElement[Any]] = [case((department_id.is_(None), 1), else_=0)]
     order += [post.c[name] for name in (keys.position_id, keys.title, keys.department_id) if name]
     return (
         select(
@@ -199,6 +194,7 @@ def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
             title.label("title"),
             func.row_number().over(partition_by=post.c[keys.employee_id], order_by=order).label("place"),
         )
+        .select_from(post.outerjoin(department, department_id == post.c[keys.department_id]))
         .where(_is(keys.is_active, post))
         .subquery("post")
     )

@@ -54,6 +54,7 @@ def _wanted() -> Subquery:
             employee.c.id.label("employee_id"),
         )
         .select_from(staged_account.outerjoin(employee, employee.c.id == staged.employee_hris_id))
+        .where(staged.is_refused.is_(False))
         .subquery("wanted")
     )
 

@@ -89,6 +89,7 @@ async def _plan(connection: AsyncConnection) -> None:
         .select_from(staged_assignment)
         .join(user, user.c.employee_id == staged_assignment.c.employee_hris_id)
         .join(department, department.c.hris_id == staged_assignment.c.department_hris_id)
+        .where(staged_assignment.c.is_refused.is_(False))
         .distinct()
     )
     await connection.execute(insert(planned_assignment).from_select(["user_id", "department_id"], pairs))
@@ -118,7 +119,8 @@ async def _count(connection: AsyncConnection, counts: Counts) -> None:
     counts.reactivated, counts.updated, counts.unchanged, counts.deactivated, counts.active_before = numbers
     new = select(func.count()).select_from(planned_assignment.outerjoin(department_assignment, _same_pair()))
     counts.inserted = int(await connection.scalar(new.where(department_assignment.c.id.is_(None))) or 0)
-    staged = int(await connection.scalar(select(func.count()).select_from(staged_assignment)) or 0)
+    taken = select(func.count()).where(staged_assignment.c.is_refused.is_(False))
+    staged = int(await connection.scalar(taken) or 0)
     counts.skipped = staged - int(await connection.scalar(select(func.count()).select_from(planned_assignment)) or 0)
 
 

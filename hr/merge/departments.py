@@ -51,7 +51,8 @@ def _merge(wanted: Subquery) -> RowMerge:
 
 def _without_parents() -> Subquery:
     staged = staged_department.c
-    return select(staged.hris_id, staged.name_en, staged.name_ar, staged.is_active).subquery("wanted")
+    columns = staged.hris_id, staged.name_en, staged.name_ar, staged.is_active
+    return select(*columns).where(staged.is_refused.is_(False)).subquery("wanted")
 
 
 def _with_parents() -> Subquery:
@@ -60,6 +61,7 @@ def _with_parents() -> Subquery:
     return (
         select(staged.hris_id, staged.name_en, staged.name_ar, staged.is_active, parent.c.id.label("parent_id"))
         .select_from(staged_department.outerjoin(parent, parent.c.hris_id == staged.parent_hris_id))
+        .where(staged.is_refused.is_(False))
         .subquery("wanted")
     )
 

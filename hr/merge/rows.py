@@ -14,7 +14,6 @@ from sqlalchemy import (
     and_,
     case,
     cast,
-    delete,
     func,
     insert,
     literal,
@@ -77,8 +76,8 @@ class RowMerge:
         """Count what `apply` would write."""
         known = self.target.c[self.key].is_not(None)
         was, shall_be = self.is_active(self.target), self.is_active(self.wanted)
-        off = and_(known, self._differs, was, not_(shall_be))
-        on = and_(known, self._differs, not_(was), shall_be)
+        off = and_(known, was, not_(shall_be))
+        on = and_(known, not_(was), shall_be)
         row = (
             await connection.execute(
                 select(
@@ -146,7 +145,7 @@ class RowMerge:
             return
         vanished = and_(
             in_source,
-            not_(select(literal(1)).where(staged.c.hris_id == key).exists()),
+            not_(select(literal(1)).where(staged.c.hris_id == key, staged.c.is_refused.is_(False)).exists()),
             not_(was_rejected(entity, key)),
         )
         result = await connection.execute(update(self.target).values(values).where(vanished))
@@ -184,14 +183,21 @@ async def reject(connection: AsyncConnection, entity: str, staged: Table, rows: 
         )
     )
     if noted.rowcount:
-        taken_out = (
-            select(literal(1))
-            .where(rejected_row.c.entity == entity, rejected_row.c.row_no == staged.c.row_no)
-            .correlate(staged)
-            .exists()
+        await connection.execute(
+            update(staged)
+            .values(is_refused=True)
+            .where(
+                rejected_row.c.entity == entity,
+                key_of(staged) == rejected_row.c.source_id,
+                staged.c.row_no == rejected_row.c.row_no,
+            )
         )
-        await connection.execute(delete(staged).where(taken_out))
     return noted.rowcount
+
+
+def key_of(staged: Table) -> ColumnElement[int]:
+    """Give the first column of a staging table's key, which is its rows' id in the source."""
+    return next(iter(staged.primary_key))
 
 
 async def reject_repeated_ids(connection: AsyncConnection, entity: str, staged: Table) -> None:

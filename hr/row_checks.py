@@ -1,0 +1,184 @@
+"""From the source's rows to staged columns: texts cleaned, numbers checked, what cannot be taken set aside.
+
+The work is done a column at a time: whole columns are nearly always in order, which costs one look, and only those that
+are not are gone through value by value.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+from uuid import uuid4
+
+from hr.mapping import EntityName, Mapping
+
+INT_MAX = 2**31 - 1
+NAME_LENGTH = 128
+USER_NAME_LENGTH = 64
+
+Column = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The rows of a chunk by columns, in the order of their staging table; the rejected in that of `rejected_row`."""
+
+    staged: Sequence[Column]
+    rejected: Sequence[Column]
+
+
+class _Checks:
+    """The checks of one chunk; the first thing that is wrong with a row is the reason of its rejection."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[int, str] = {}
+
+    def integers(self, values: Column, what: str, *, required: bool = True, least: int = -INT_MAX) -> Column:
+        """Check whole numbers."""
+        if set(map(type, values)) == {int} and min(values) >= least and max(values) <= INT_MAX:
+            return values
+        checked: list[int | None] = []
+        for place, value in enumerate(values):
+            number = _to_integer(value)
+            if number is None:
+                if required or not _is_missing(value):
+                    self._reject(place, f"no {what}" if _is_missing(value) else f"{what} is not a whole number")
+            elif not least <= number <= INT_MAX:
+                self._reject(place, f"{what} is out of range")
+            checked.append(number)
+        return checked
+
+    def names(self, parts: Sequence[Column], what: str, *, limit: int = NAME_LENGTH, required: bool = False) -> Column:
+        """Join the parts of names with one space each, without stray ones; a name of nothing is none."""
+        if not all(set(map(type, column)) <= {str, type(None)} for column in parts):
+            parts = [[value if value is None else str(value) for value in column] for column in parts]
+        names: list[str | None] = [
+            " ".join(" ".join(filter(None, row)).split()) or None for row in zip(*parts, strict=True)
+        ]
+        if required and None in names:
+            for place in (place for place, name in enumerate(names) if name is None):
+                self._reject(place, f"no {what}")
+        if max(map(len, filter(None, names)), default=0) > limit:
+            for place, name in enumerate(names):
+                if name is not None and len(name) > limit:
+                    self._reject(place, f"{what} longer than {limit} characters")
+        return names
+
+    def flags(self, values: Column) -> Column:
+        """Turn 0 and 1, or NULL for 0, into numbers."""
+        return [1 if value else 0 for value in values]
+
+    def _reject(self, place: int, reason: str) -> None:
+        self.reasons.setdefault(place, reason)
+
+
+def prepare_chunk(mapping: Mapping, entity: EntityName, rows: Sequence[Sequence[Any]], before: int) -> Chunk:
+    """Check and clean a chunk of the rows that `hr.source` reads.
+
+    Args:
+        mapping: How names are put together.
+        entity: What the rows are.
+        rows: The rows, at least one.
+        before: Number of the source's rows before these.
+
+    Returns:
+        The rows that can be taken, and those that cannot with the reason.
+    """
+    checks = _Checks()
+    source = list(zip(*rows, strict=True))
+    numbers = range(before + 1, before + 1 + len(rows))
+    staged = _COLUMNS[entity](checks, mapping, source, numbers)
+    if not checks.reasons:
+        return Chunk(staged, ())
+    taken = [place not in checks.reasons for place in range(len(rows))]
+    refused = sorted(checks.reasons)
+    rejected = (
+        [entity] * len(refused),
+        [numbers[place] for place in refused],
+        [_to_source_id(rows[place][0]) for place in refused],
+        [_to_key(entity, rows[place], numbers[place]) for place in refused],
+        [checks.reasons[place] for place in refused],
+    )
+    return Chunk([list(compress(column, taken)) for column in staged], rejected)
+
+
+def _departments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+    ids, parents, english, arabic, active = source
+    english = checks.names([english], "English name")
+    arabic = checks.names([arabic], "Arabic name")
+    # Both names are required: the one that is missing is lent by the other.
+    lent = [[first or second for first, second in zip(english, arabic, strict=True)]]
+    return [
+        checks.integers(ids, "id"),
+        numbers,
+        checks.integers(parents, "parent", required=False),
+        checks.names(lent, "name", required=True),
+        [second or first for first, second in zip(english, arabic, strict=True)],
+        checks.flags(active),
+    ]
+
+
+def _employees(checks: _Checks, mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+    ids, codes, *names, titles, departments = source
+    english = len(mapping.employee.name_en)
+    return [
+        checks.integers(ids, "id"),
+        numbers,
+        checks.integers(codes, "code", least=1),
+        checks.names(names[:english], "English name"),
+        checks.names(names[english:], "Arabic name"),
+        checks.names([titles], "title"),
+        checks.integers(departments, "department", required=False),
+    ]
+
+
+def _accounts(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+    ids, names, deleted, locked, employees = source
+    return [
+        checks.integers(ids, "id"),
+        numbers,
+        checks.names([names], "user name", limit=USER_NAME_LENGTH, required=True),
+        checks.flags(deleted),
+        checks.flags(locked),
+        checks.integers(employees, "employee", required=False),
+        [str(uuid4()) for _ in ids],
+    ]
+
+
+def _assignments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+    employees, departments = source
+    return [checks.integers(employees, "employee"), numbers, checks.integers(departments, "department")]
+
+
+_COLUMNS: dict[EntityName, Callable[[_Checks, Mapping, Sequence[Column], Column], list[Column]]] = {
+    "department": _departments,
+    "employee": _employees,
+    "account": _accounts,
+    "assignment": _assignments,
+}
+
+
+def _to_integer(value: Any) -> int | None:
+    """Take what is a whole number, whatever type the driver gives it."""
+    if _is_missing(value):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if isinstance(value, str) or number == value else None
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _to_source_id(value: Any) -> int | None:
+    number = _to_integer(value)
+    return number if number is not None and abs(number) <= INT_MAX else None
+
+
+def _to_key(entity: EntityName, row: Sequence[Any], row_no: int) -> str:
+    if entity == "assignment":
+        return f"{row[0]}/{row[1]}"[:64]
+    return f"row {row_no}" if _is_missing(row[0]) else str(row[0])[:64]
