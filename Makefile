@@ -4,13 +4,38 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# Test processes that run at once, and what `make test` runs.
+TEST_WORKERS ?= 2
+TESTS ?= tests
+UV_COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q
+export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-lock: ## Resolve the dependencies of pyproject.toml again into requirements*.lock (needs uv)
-	uv pip compile $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q pyproject.toml -o requirements.lock
-	uv pip compile $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q -c requirements.lock pyproject.toml --group test --group check -o requirements-test.lock
+venv: ## Make the environment (.venv) from requirements.lock, or bring it up to date
+	@scripts/make_environment $(VENV) requirements.lock
 
-.PHONY: help lock
+venv-test:
+	@scripts/make_environment $(VENV) requirements-test.lock requirements.lock
+
+test: venv-test ## Install what tests need, start private servers, run all tests
+	@scripts/install_test_servers
+	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
+
+lint: venv-test ## Linter, formatter check, type checker
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+lock: ## Resolve the dependencies of pyproject.toml again into requirements*.lock (needs uv; UPGRADE=--upgrade takes newer ones)
+	echo pip | $(UV_COMPILE) $(UPGRADE) - -o requirements-pip.lock
+	$(UV_COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock
+	$(UV_COMPILE) $(UPGRADE) -c requirements.lock pyproject.toml --group test --group check -o requirements-test.lock
+
+clean: ## Remove the environment and caches; databases and logs (.data) stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+.PHONY: help venv venv-test test lint lock clean

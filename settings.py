@@ -46,6 +46,14 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_prefect_api_url(address: str) -> str:
+    if not (address.startswith(("http://", "https://")) and address.rstrip("/").endswith("/api")):
+        raise ValueError(
+            f"{address!r} is not the address of a Prefect server's API: http:// or https:// first, /api last"
+        )
+    return address.rstrip("/")
+
+
 SecretUrl = Annotated[SecretStr, BeforeValidator(_to_secret_url)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -74,6 +82,11 @@ class Settings(BaseSettings):
         None,
         description="BioStar 2 (SQL Server, only read). Default: `biostar.sqlite3` below `DATA_DIR`.",
         examples=["mssql+aioodbc://reader:password@doors.example.org/BioStar2_ac?driver=ODBC+Driver+18+for+SQL+Server"],
+    )
+    prefect_api_url: Annotated[str, AfterValidator(_check_prefect_api_url)] | None = Field(
+        None,
+        description="The Prefect server's API, read by Prefect too. Default: `make up` starts a private server.",
+        examples=["http://127.0.0.1:4200/api"],
     )
     hris_mapping: Path = Field(
         REPOSITORY / "hr" / "mappings" / "hris.toml",

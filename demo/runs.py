@@ -1,0 +1,121 @@
+"""Runs of a deployment as Prefect's clients see them: triggered, followed to their end, their result read."""
+
+import time
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import LogSort
+from prefect.deployments import run_deployment
+
+from demo.display import RunDisplay
+from errors import SuiteError
+
+POLL = 0.3
+LOG_LINES = 25
+RUN_LIMIT = 600
+
+
+class RunFailed(SuiteError):
+    """A run did not end as it should.
+
+    Attributes:
+        run: The run as Prefect last knew it.
+    """
+
+    def __init__(self, run: FlowRun, reason: str) -> None:
+        super().__init__(f"the run {run.name!r} {reason}")
+        self.run = run
+
+
+def trigger(deployment: str) -> FlowRun:
+    """Ask for a run of a deployment, as `prefect deployment run` does; does not wait for it.
+
+    Args:
+        deployment: Its name as `flow/deployment`.
+
+    Returns:
+        The run, scheduled for now.
+    """
+    return cast(FlowRun, run_deployment(deployment, timeout=0, as_subflow=False))
+
+
+def follow(client: SyncPrefectClient, run: FlowRun, display: RunDisplay, progress_key: str) -> FlowRun:
+    """Show how a run goes on until it has ended.
+
+    Args:
+        client: A client of the Prefect server.
+        run: The run.
+        display: Where it is shown.
+        progress_key: The key of its progress artifact.
+
+    Returns:
+        The run as it completed.
+
+    Raises:
+        RunFailed: It failed, waits for a retry, or was not done within ten minutes.
+    """
+    deadline = time.monotonic() + RUN_LIMIT
+    with display:
+        while True:
+            run = client.read_flow_run(run.id)
+            state = run.state
+            state_name = (state.name if state else None) or "Unknown"
+            description, percent = _read_progress(client, run.id, progress_key)
+            display.update(state_name, description, percent)
+            if state is not None and state.is_completed():
+                return run
+            if state is not None and (state.is_final() or state_name == "AwaitingRetry"):
+                raise RunFailed(run, f"is {state_name}: {state.message}")
+            if time.monotonic() > deadline:
+                raise RunFailed(run, f"was not done within {RUN_LIMIT} s; its state is {state_name}")
+            time.sleep(POLL)
+
+
+def read_result(run: FlowRun) -> dict[str, Any]:
+    """Read what a completed run returned.
+
+    Args:
+        run: The run; its result is in this machine's result storage.
+
+    Returns:
+        The flow's return value.
+    """
+    if run.state is None:
+        raise RunFailed(run, "has no state")
+    return cast(dict[str, Any], run.state.result())
+
+
+def read_log_tail(client: SyncPrefectClient, run: FlowRun) -> str:
+    """Give the last lines of a run's log.
+
+    Args:
+        client: A client of the Prefect server.
+        run: The run.
+
+    Returns:
+        Lines with time and message; empty if it logged nothing.
+    """
+    logs = client.read_logs(
+        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=LOG_LINES, sort=LogSort.TIMESTAMP_DESC
+    )
+    return "\n".join(f"{log.timestamp:%H:%M:%S} {log.message}" for log in reversed(logs))
+
+
+def _read_progress(client: SyncPrefectClient, run: UUID, key: str) -> tuple[str, float]:
+    artifacts = client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=[key])
+        )
+    )
+    if not artifacts:
+        return "", 0.0
+    return artifacts[0].description or "", float(cast(float, artifacts[0].data or 0.0))

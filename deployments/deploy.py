@@ -1,0 +1,152 @@
+"""Brings a Prefect server to what `prefect.yaml` says. Doing it again changes nothing."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import get_current_settings
+
+from errors import SuiteError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WORK_POOL = "hr"
+# A Prefect server on SQLite ends six runs a second one after another, but 0.8 a second when five run at once: more at a
+# time is less in total. On PostgreSQL the pool can take more.
+RUNS_AT_ONCE = 3
+DEPLOY_LIMIT = 300
+
+
+class DeployError(SuiteError):
+    """Prefect did not take the deployments."""
+
+
+class DeployedFlow(NamedTuple):
+    """One deployment as the server has it."""
+
+    name: str
+    schedules: tuple[str, ...]
+
+
+@contextmanager
+def connect() -> Iterator[SyncPrefectClient]:
+    """Open a client of the Prefect server that `PREFECT_API_URL` names.
+
+    Yields:
+        The client.
+
+    Raises:
+        DeployError: No server is configured, or it cannot be reached.
+    """
+    address = get_current_settings().api.url
+    if address is None:
+        # Prefect would start a server of its own for this one process.
+        raise DeployError(
+            "PREFECT_API_URL is not set: `make up` starts a server and says its address, for example "
+            "PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    try:
+        with get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        raise DeployError(
+            f"the Prefect server at {address} (PREFECT_API_URL) cannot be reached: {error}. "
+            "Check that it runs and that the address is right"
+        ) from error
+
+
+def ensure_work_pool(runs_at_once: int | None = None) -> None:
+    """Create the work pool that the deployments name, if it is missing.
+
+    Args:
+        runs_at_once: How many runs the pool lets run at the same time. By default 3 for a new pool; an existing one
+            keeps its limit.
+
+    Raises:
+        DeployError: No server is configured, or it cannot be reached.
+    """
+    with connect() as client:
+        try:
+            client.create_work_pool(
+                WorkPoolCreate(
+                    name=WORK_POOL,
+                    type="process",
+                    description="Runs of the HR suite, each a process on the worker's machine.",
+                    concurrency_limit=runs_at_once or RUNS_AT_ONCE,
+                )
+            )
+        except ObjectAlreadyExists:
+            if runs_at_once is not None:
+                client.update_work_pool(WORK_POOL, WorkPoolUpdate(concurrency_limit=runs_at_once))
+
+
+def deploy_all(runs_at_once: int | None = None) -> list[DeployedFlow]:
+    """Create or update the work pool and all deployments of `prefect.yaml` on the server of `PREFECT_API_URL`.
+
+    The server notes the folder of this checkout as the place of the code: a worker must find the same checkout there.
+
+    Args:
+        runs_at_once: See `ensure_work_pool`.
+
+    Returns:
+        All deployments of the work pool, by name.
+
+    Raises:
+        DeployError: There is no server, or it refused a deployment; the message holds what Prefect said.
+    """
+    ensure_work_pool(runs_at_once)
+    try:
+        # Prefect reads prefect.yaml in its command only; its functions for that are private.
+        result = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEPLOY_LIMIT,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeployError(
+            f"`prefect deploy --all` did not end within {DEPLOY_LIMIT} s: look at the log of the Prefect server"
+        ) from None
+    if result.returncode != 0:
+        said = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
+        raise DeployError(
+            f"`prefect deploy --all` failed with status {result.returncode}; correct prefect.yaml:\n{said}"
+        )
+    with connect() as client:
+        return list_deployments(client)
+
+
+def list_deployments(client: SyncPrefectClient) -> list[DeployedFlow]:
+    """List the deployments of the work pool.
+
+    Args:
+        client: A client of the Prefect server.
+
+    Returns:
+        Their names as `flow/deployment` and their active schedules, by name.
+    """
+    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL]))
+    flows = {flow.id: flow.name for flow in client.read_flows()}
+    return sorted(
+        DeployedFlow(
+            f"{flows[deployment.flow_id]}/{deployment.name}",
+            tuple(_describe(schedule.schedule) for schedule in deployment.schedules if schedule.active),
+        )
+        for deployment in client.read_deployments(work_pool_filter=pool)
+    )
+
+
+def _describe(schedule: object) -> str:
+    if isinstance(schedule, CronSchedule):
+        return f"{schedule.cron} ({schedule.timezone or 'UTC'})"
+    return str(schedule)
