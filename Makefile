@@ -20,6 +20,18 @@ venv: ## Make the environment (.venv) from requirements.lock, or bring it up to 
 venv-test:
 	@scripts/make_environment $(VENV) requirements-test.lock requirements.lock
 
+demo: venv ## Show the suite at work on a sample HRIS; needs no configuration, stops what it starts
+	$(PY) -m demo
+
+up: venv ## Start a Prefect server and a worker that stay, and deploy
+	$(PY) -m demo up
+
+down: ## Stop what make up started
+	$(PY) -m demo down
+
+deploy: venv ## Bring the Prefect server of PREFECT_API_URL to what prefect.yaml says
+	$(PY) -m deployments deploy
+
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
 	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
@@ -38,4 +50,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv venv-test test lint lock clean
+.PHONY: help venv demo up down deploy venv-test test lint lock clean
