@@ -10,6 +10,8 @@ TESTS ?= tests
 UV_COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The environment is byte-compiled as it is used; where this variable forbids that, each start would take 10 s longer.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
