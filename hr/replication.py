@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import hris_database, maria_database
 from db.advisory_lock import AdvisoryLock, hold_lock
 from db.engines import Database
 from db.tables import department, department_assignment, employee, log_replication, security_user
 from hr.bounds import Bounds, check_bounds, check_staged
-from hr.mapping import ENTITIES, EntityName, MappingFile
+from hr.mapping import ENTITIES, EntityName, MappingFile, load_mapping
 from hr.merge.accounts import merge_accounts
 from hr.merge.assignments import merge_assignments
 from hr.merge.departments import merge_departments
@@ -28,6 +29,7 @@ from hr.merge.users import merge_users
 from hr.replication_log import LogContext, failure_row, operation_rows
 from hr.source import Source
 from hr.staging import STAGED_TABLES, Progress, empty_staging, stage
+from settings import Settings
 
 LOCK = "HRIS replication"
 TARGET_OF: dict[EntityName, str] = {
@@ -70,6 +72,26 @@ class Replication:
     def source(self) -> Source:
         """The HRIS as its mapping describes it."""
         return Source(self.hris, self.mapping_file)
+
+
+def plan_replication(settings: Settings, admin_id: str | None = None) -> Replication:
+    """Give the replication that the settings describe.
+
+    Args:
+        settings: The databases, the mapping file and the bounds.
+        admin_id: Who asked for it, if a person did.
+
+    Raises:
+        MappingError: The mapping file cannot be used.
+    """
+    return Replication(
+        database=maria_database.database,
+        hris=hris_database.database,
+        mapping_file=load_mapping(settings.hris_mapping),
+        bounds=Bounds(settings.replication_max_deactivated_share, settings.replication_max_rejected_share),
+        chunk_rows=settings.replication_chunk_rows,
+        admin_id=admin_id,
+    )
 
 
 @asynccontextmanager

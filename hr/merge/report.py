@@ -26,7 +26,12 @@ class Counts:
     unchanged: int = 0
     skipped: int = 0
     rejected: int = 0
+    # What a share of deactivated rows is a share of.
     active_before: int = 0
+
+    def told(self) -> dict[str, int]:
+        """Give the counts that are told to people."""
+        return {name: number for name, number in asdict(self).items() if name != "active_before"}
 
     @property
     def written(self) -> int:
@@ -66,7 +71,7 @@ class Report:
         The keys of rows are listed by reason; a list that was cut ends with how many more there are.
         """
         return {
-            "entities": {name: asdict(counts) for name, counts in self.entities.items()},
+            "entities": {name: counts.told() for name, counts in self.entities.items()},
             "rejected": _by_reason(self.rejected),
             "noted": _by_reason(self.noted),
         }

@@ -6,7 +6,7 @@ Revision ID: 0002
 from typing import Any
 
 from alembic import op
-from sqlalchemy import Boolean, Column, Index, Integer, String, inspect
+from sqlalchemy import Boolean, Column, Index, Integer, String, false, inspect
 
 from db.columns import exact_text
 from db.schema_check import actual_type, new_table_options
@@ -21,10 +21,15 @@ TABLES = (
     "replication_staged_employee",
     "replication_staged_account",
     "replication_staged_assignment",
+    "replication_planned_code",
     "replication_planned_user",
     "replication_planned_assignment",
     "replication_rejected_row",
 )
+
+
+def _is_refused() -> Column[bool]:
+    return Column("is_refused", Boolean, nullable=False, server_default=false(), comment="set aside by the merge")
 
 
 def upgrade() -> None:
@@ -42,6 +47,7 @@ def upgrade() -> None:
         Column("name_en", exact_text(128), nullable=False),
         Column("name_ar", exact_text(128), nullable=False),
         Column("is_active", Boolean, nullable=False),
+        _is_refused(),
         **options,
     )
     op.create_table(
@@ -53,6 +59,7 @@ def upgrade() -> None:
         Column("name_ar", exact_text(128)),
         Column("title", exact_text(128)),
         Column("department_hris_id", Integer),
+        _is_refused(),
         **options,
     )
     op.create_table(
@@ -64,6 +71,7 @@ def upgrade() -> None:
         Column("is_locked", Boolean, nullable=False),
         Column("employee_hris_id", Integer),
         Column("user_id", user_id, nullable=False, comment="the id of the user that this account may have to be given"),
+        _is_refused(),
         **options,
     )
     op.create_table(
@@ -71,6 +79,15 @@ def upgrade() -> None:
         Column("employee_hris_id", Integer, primary_key=True, autoincrement=False),
         Column("row_no", Integer, primary_key=True, autoincrement=False),
         Column("department_hris_id", Integer, nullable=False),
+        _is_refused(),
+        **options,
+    )
+    op.create_table(
+        "replication_planned_code",
+        Column("hris_id", Integer, primary_key=True, autoincrement=False),
+        Column("row_no", Integer, nullable=False),
+        Column("code", Integer, nullable=False, index=True),
+        _is_refused(),
         **options,
     )
     op.create_table(
