@@ -52,8 +52,8 @@ def _access() -> dict[str, Any]:
 
     api = get_current_settings().api
     headers = {}
-    if api.key is not None:
-        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
-    elif api.auth_string is not None:
+    if api.auth_string is not None:
         headers["Authorization"] = f"Basic {b64encode(api.auth_string.get_secret_value().encode()).decode()}"
+    elif api.key is not None:
+        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
     return {"headers": headers, "verify": not api.tls_insecure_skip_verify, "ca_file": api.ssl_cert_file}

@@ -139,10 +139,10 @@ class RedisLedger:
 class LocalLedger:
     """The ledger of a worker whose result backend is not Redis: it knows of no other worker."""
 
-    def claim(self, key: str, run_id: str) -> bool:  # noqa: ARG002, D102
+    def claim(self, key: str, run_id: str) -> bool:  # noqa: D102
         return True
 
-    def renew(self, runs: dict[str, str]) -> list[str]:  # noqa: ARG002, D102
+    def renew(self, runs: dict[str, str]) -> list[str]:  # noqa: D102
         return []
 
     def finish(self, key: str) -> None:  # noqa: D102
@@ -154,7 +154,7 @@ class LocalLedger:
     def abandoned(self) -> dict[str, str]:  # noqa: D102
         return {}
 
-    def reserve(self, name: str, interval: float) -> float:  # noqa: ARG002, D102
+    def reserve(self, name: str, interval: float) -> float:  # noqa: D102
         return 0.0
 
 

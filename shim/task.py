@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import celery
 from celery import Task
 
+from shim.arguments import Check, check_values, checks_of
 from shim.context import ContextStack, FlowContext
 from shim.signatures import call_signature
 
@@ -31,10 +32,12 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
     """
 
     abstract = True
+    Strategy = "shim.intake:strategy"
     body: Callable[..., Any]
     takes_self = False
     flow_entrypoint: str | None = None
     _derived_flow: "Flow[..., Any] | None" = None
+    _checks: tuple[inspect.Signature, dict[str, Check]] | None = None
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
@@ -81,6 +84,40 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
         if self._derived_flow is None:
             self._derived_flow = make_flow(self, self.body, bound=self.takes_self, name=None)
         return self._derived_flow
+
+    def check_values(self, args: Any, kwargs: Any) -> None:
+        """Check the values of a call against the annotations of the task's signature.
+
+        Args:
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+
+        Raises:
+            ArgumentInvalid: A value is not of its parameter's type; the message names the parameter.
+        """
+        if getattr(self, "body", None) is None:
+            return
+        known = self._checks
+        if known is None:
+            signature = self.call_signature
+            known = type(self)._checks = (signature, checks_of(signature))
+        check_values(self.name, *known, args or (), kwargs or {})
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
+        """See Celery's method; values of a wrong type are refused before anything is sent.
+
+        Raises:
+            TypeError: The arguments do not fit the signature.
+            ArgumentInvalid: A value is not of its parameter's type; the message names the parameter.
+        """
+        if self.typing:
+            self.check_values(args, kwargs)
+        return super().apply_async(args, kwargs, *more, **options)
+
+    @property
+    def deployed_entrypoint(self) -> str:
+        """The entry point of the deployments that run this task."""
+        return self.flow_entrypoint or f"{self.body.__module__}:{self.body.__qualname__}.prefect_flow"
 
     def signature_from_request(self, request: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See Celery's method. Inside a flow run it gives a signature that sends nothing: Prefect runs the retry."""

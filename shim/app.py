@@ -1,0 +1,23 @@
+"""The Celery application whose workers are gateways to Prefect."""
+
+from typing import Any
+
+from celery import Celery
+from kombu.utils.objects import cached_property
+
+
+class GatewayCelery(Celery):  # type: ignore[misc]  # Celery has no annotations
+    """A Celery application: for callers like any other, its workers follow flow runs.
+
+    Takes the arguments of `celery.Celery`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Named, not imported: only a worker loads the gateway, and Prefect with it.
+        self.steps["worker"].add("shim.gateway:GatewayStep")
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - Celery's name
+        """The worker class that `celery worker` starts."""
+        return self.subclass_with_self("shim.worker:GatewayWorker")

@@ -1,0 +1,174 @@
+"""The gateway: what a Celery worker does for tasks that run as Prefect flows.
+
+Messages become flow runs, one run for each task id, however often the message comes. From then on Prefect holds the
+call and the message is acknowledged; which worker follows it is written in the ledger. One thread creates runs, one
+follows them all. Neither needs the worker's pool, so it is the same under prefork, threads, solo and gevent.
+"""
+
+import logging
+import os
+import queue
+import socket
+import threading
+import uuid
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from celery import bootsteps, states
+from celery.utils.time import rate
+from celery.worker.state import task_ready
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from shim import report
+from shim.call import Call
+from shim.errors import ArgumentInvalid, DeploymentMissing, RunFailed
+from shim.follower import Followed, Follower
+from shim.intake import FlowRequest
+from shim.ledger import open_ledger
+from shim.task import FlowTask
+
+logger = logging.getLogger(__name__)
+
+# A server that is away; everything waits and is tried again.
+OUTAGES = (httpx.TransportError, RedisError, OperationalError, OSError)
+RETRY_SECONDS = 1.0
+SHUTDOWN_NOTICE_SECONDS = 10.0
+STOP_SECONDS = 5.0
+SERVER_ERROR = 500
+
+
+class GatewayStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
+    """Starts the gateway with the worker, after the pool has made its processes, and stops it with the worker."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def create(self, w: Any) -> "Gateway":
+        """Make the gateway; the worker's consumer finds it as `gateway` of the worker."""
+        w.gateway = Gateway(w.app, w.hostname)
+        return w.gateway  # type: ignore[no-any-return]
+
+
+class Gateway:
+    """Creates the runs of calls and follows them to their ends.
+
+    Args:
+        app: The Celery application.
+        hostname: The worker's node name.
+    """
+
+    def __init__(self, app: Any, hostname: str) -> None:
+        self.app = app
+        self.hostname = hostname
+        self._taken: queue.SimpleQueue[FlowRequest | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._follower: Follower | None = None
+        self._exits = ExitStack()
+
+    def follows(self, task: Any) -> bool:
+        """Whether calls of a task become flow runs."""
+        return isinstance(task, FlowTask) and getattr(task, "body", None) is not None
+
+    def take(self, request: FlowRequest) -> None:
+        """Take over a request; returns at once."""
+        self._taken.put(request)
+
+    def start(self) -> None:
+        """Start the two threads; called by the worker."""
+        from shim.runs import Runs
+
+        life = f"{self.hostname}/{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        # One line for each request would bury the worker's own log.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        runs = self._exits.enter_context(Runs())
+        self._follower = Follower(self.app, runs, open_ledger(self.app, life), self.hostname)
+        logger.info("Calls become flow runs on %s", self._follower.runs.api_url)
+        for name, target in (("flow run creation", self._create_runs), ("flow runs", self._follower.run)):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, parent: Any = None) -> None:
+        """Follow all runs to their ends, then stop; calls that have no run yet stay with the broker."""
+        self._stopping.set()
+        self._taken.put(None)
+        if self._follower is not None:
+            while not self._follower.idle.wait(SHUTDOWN_NOTICE_SECONDS):
+                logger.info(
+                    "Waiting for %d flow runs; a second signal leaves them to another worker", self._follower.count
+                )
+        self.terminate(parent)
+
+    def terminate(self, parent: Any = None) -> None:
+        """Stop at once and leave the runs to another worker, or to the next life of this one."""
+        self._stopping.set()
+        self._taken.put(None)
+        if self._follower is not None:
+            self._follower.stop()
+        for thread in self._threads:
+            thread.join(STOP_SECONDS)
+        self._exits.close()
+
+    def _create_runs(self) -> None:
+        while (request := self._taken.get()) is not None and not self._stopping.is_set():
+            while not self._stopping.is_set() and not self._try_to_create(request):
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _try_to_create(self, request: FlowRequest) -> bool:
+        """Create the run of a request, and say whether the request is dealt with."""
+        try:
+            self._create(request)
+        except OUTAGES as error:
+            logger.warning("Task %s[%s] waits: %s: %s", request.name, request.id, type(error).__name__, error)
+            return False
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code >= SERVER_ERROR:
+                logger.warning("Task %s[%s] waits: %s", request.name, request.id, error)
+                return False
+            self._refuse(request, RunFailed(f"Prefect refuses a run of {request.name}: {error.response.text}"))
+        except (ArgumentInvalid, DeploymentMissing) as error:
+            self._refuse(request, error)
+        except Exception as error:
+            # One call that cannot be handled must not stop all others.
+            logger.exception("Task %s[%s] cannot become a flow run", request.name, request.id)
+            self._refuse(request, error)
+        return True
+
+    def _create(self, request: FlowRequest) -> None:
+        follower = self._follower
+        if follower is None or request.revoked():
+            return
+        call = Call.from_request(request)
+        if request.task.backend.get_state(request.id) in states.READY_STATES - {states.REVOKED}:
+            logger.info("Task %s[%s] has its answer already", request.name, request.id)
+            self._drop(request)
+            return
+        request.task.check_values(call.args, call.kwargs)
+        run_id = follower.runs.create(call, request.task, self._delay(request))
+        if follower.follow(Followed(call.key, request, run_id)):
+            request.acknowledge()
+            logger.info("Task %s[%s] is flow run %s", request.name, request.id, follower.runs.url(run_id))
+        else:
+            logger.info("Task %s[%s] is followed already: flow run %s", request.name, request.id, run_id)
+            self._drop(request)
+
+    def _delay(self, request: FlowRequest) -> float:
+        """Give the seconds until the run is due: the caller's wish, and the distance that the rate limit keeps."""
+        wish = 0.0
+        if request.eta is not None:
+            wish = max(0.0, (request.eta - datetime.now(UTC)).total_seconds())
+        per_second = rate(request.task.rate_limit)
+        if not per_second or self._follower is None:
+            return wish
+        return max(wish, self._follower.ledger.reserve(request.task.name, 1 / per_second))
+
+    def _refuse(self, request: FlowRequest, error: Exception) -> None:
+        report.failed(request, error)
+        request.acknowledge()
+
+    def _drop(self, request: FlowRequest) -> None:
+        task_ready(request)
+        request.acknowledge()
