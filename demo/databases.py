@@ -21,9 +21,9 @@ def prepare_embedded_databases(settings: Settings) -> list[str]:
     done = []
     if settings.hris_database_url is None and not (hris := Path(settings.hris_url.database or "")).exists():
         write_sample_hris(hris)
-        done.append(f"wrote a sample HRIS of {HrisShape().people} people to {hris}")
-    if settings.maria_database_url is None:
-        done += [f"migrated the application database: {migration}" for migration in migrate(settings)]
+        done.append(f"wrote a sample HRIS of {HrisShape().people:,} people to {hris}")
+    if settings.maria_database_url is None and (applied := migrate(settings)):
+        done.append(f"migrated the application database {settings.maria_url.database} ({len(applied)} migrations)")
     return done
 
 

@@ -42,7 +42,7 @@ class RunDisplay:
 
         Args:
             state: The run's state in Prefect.
-            description: What it does, empty before it begins.
+            description: The step that it is at, empty before it begins.
             percent: How far it is, 0 to 100.
         """
         self._progress.update(self._task, state=state, description=description, completed=percent)

@@ -19,8 +19,8 @@ from demo.processes import GuardedProcess, LocalSystemError
 HOST = "127.0.0.1"
 FIRST_PORT = 4200
 PORTS_TRIED = 100
-SERVER_LIMIT = 120
-WORKER_LIMIT = 120
+SERVER_LIMIT = 180
+WORKER_LIMIT = 180
 # Seconds that a starting system waits for one that is just stopping.
 LOCK_LIMIT = 30
 SERVER, WORKER = "the Prefect server", "the worker"

@@ -15,6 +15,8 @@ from errors import SuiteError
 REPOSITORY = Path(__file__).resolve().parents[1]
 POLL = 0.1
 LOG_TAIL_LINES = 20
+# Seconds by which a start, counted from the machine's boot, may seem to move when the clock is set.
+CLOCK_TOLERANCE = 2.0
 # A guard asks its command to end, then twice its descendants; after that it is itself overdue.
 STOP_LIMIT = PATIENCE + 4 * PATIENCE_FOR_CHILDREN
 
@@ -129,7 +131,8 @@ class GuardedProcess:
     def _find(self) -> psutil.Process | None:
         try:
             process = psutil.Process(self.pid)
-            if process.create_time() != self.started or process.status() == psutil.STATUS_ZOMBIE:
+            is_other = abs(process.create_time() - self.started) > CLOCK_TOLERANCE
+            if is_other or process.status() == psutil.STATUS_ZOMBIE:
                 return None
         except psutil.NoSuchProcess:
             return None

@@ -1,5 +1,6 @@
 """Runs of a deployment as Prefect's clients see them: triggered, followed to their end, their result read."""
 
+import logging
 import time
 from typing import Any, cast
 from uuid import UUID
@@ -9,11 +10,13 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import LogSort
+from prefect.client.schemas.sorting import LogSort, TaskRunSort
 from prefect.deployments import run_deployment
 
 from demo.display import RunDisplay
@@ -21,6 +24,8 @@ from errors import SuiteError
 
 POLL = 0.3
 LOG_LINES = 25
+# Seconds that the error may take to reach the log on the server.
+LOG_LIMIT = 6
 RUN_LIMIT = 600
 
 
@@ -69,8 +74,7 @@ def follow(client: SyncPrefectClient, run: FlowRun, display: RunDisplay, progres
             run = client.read_flow_run(run.id)
             state = run.state
             state_name = (state.name if state else None) or "Unknown"
-            description, percent = _read_progress(client, run.id, progress_key)
-            display.update(state_name, description, percent)
+            display.update(state_name, _read_step(client, run.id), _read_progress(client, run.id, progress_key))
             if state is not None and state.is_completed():
                 return run
             if state is not None and (state.is_final() or state_name == "AwaitingRetry"):
@@ -95,7 +99,7 @@ def read_result(run: FlowRun) -> dict[str, Any]:
 
 
 def read_log_tail(client: SyncPrefectClient, run: FlowRun) -> str:
-    """Give the last lines of a run's log.
+    """Give the last lines of a failed run's log.
 
     Args:
         client: A client of the Prefect server.
@@ -104,18 +108,30 @@ def read_log_tail(client: SyncPrefectClient, run: FlowRun) -> str:
     Returns:
         Lines with time and message; empty if it logged nothing.
     """
-    logs = client.read_logs(
-        LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=LOG_LINES, sort=LogSort.TIMESTAMP_DESC
+    deadline = time.monotonic() + LOG_LIMIT
+    while True:
+        logs = client.read_logs(
+            LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=LOG_LINES, sort=LogSort.TIMESTAMP_DESC
+        )
+        # A run's process sends its log in batches: the error comes some seconds after the state.
+        if any(log.level >= logging.ERROR for log in logs) or time.monotonic() > deadline:
+            return "\n".join(f"{log.timestamp:%H:%M:%S} {log.message}" for log in reversed(logs))
+        time.sleep(POLL)
+
+
+def _read_step(client: SyncPrefectClient, run: UUID) -> str:
+    steps = client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run])),
+        sort=TaskRunSort.EXPECTED_START_TIME_DESC,
+        limit=1,
     )
-    return "\n".join(f"{log.timestamp:%H:%M:%S} {log.message}" for log in reversed(logs))
+    return steps[0].name if steps else ""
 
 
-def _read_progress(client: SyncPrefectClient, run: UUID, key: str) -> tuple[str, float]:
+def _read_progress(client: SyncPrefectClient, run: UUID, key: str) -> float:
     artifacts = client.read_artifacts(
         artifact_filter=ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=[key])
         )
     )
-    if not artifacts:
-        return "", 0.0
-    return artifacts[0].description or "", float(cast(float, artifacts[0].data or 0.0))
+    return float(cast(float, artifacts[0].data or 0.0)) if artifacts else 0.0
