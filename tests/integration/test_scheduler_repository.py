@@ -1,7 +1,6 @@
 """The scheduler's repository on MariaDB and SQLite."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,9 +10,7 @@ from sqlalchemy import RowMapping, func, insert, select, update
 
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import SchedulerRepository
-from db import maria_database
 from db.maria_database import DatabaseSessionLocal
-from db.migrate import upgrade
 from db.tables import (
     scheduled_job,
     scheduled_job_execution,
@@ -28,11 +25,7 @@ START = datetime(2026, 11, 22, 10, 0, 0, 250_000, tzinfo=UTC)
 repository = SchedulerRepository()
 
 
-@pytest.fixture(autouse=True)
-async def application_database(app_database_url: str) -> AsyncIterator[None]:
-    await upgrade(maria_database.database)
-    yield
-    await maria_database.database.dispose()
+pytestmark = pytest.mark.usefixtures("app_database")
 
 
 def later(seconds: float) -> datetime:
