@@ -60,7 +60,7 @@ class Demonstration:
         with get_client(sync_client=True) as client:
             first = self._replicate(client, "First run")
             for line in describe_rejected(first):
-                self.console.print(f"  rejected: {line}", style="dim")
+                self.console.print(f"  rejected: {line}", style="dim", highlight=False)
             second = self._replicate(client, "Second run, the HRIS unchanged")
         if count_writes(second):
             raise DemonstrationFailed(
@@ -106,8 +106,8 @@ class Demonstration:
             log = read_log_tail(client, failure.run) or self.system.log_tails().get("the worker", "")
             raise DemonstrationFailed(f"{failure}. The end of its log:\n{log}") from failure
         result = read_result(run)
-        seconds = run.total_run_time.total_seconds()
-        self.console.print(make_result_table(f"{result['message']} ({seconds:.1f} s)", result))
+        title = f"{result['message']}, in {result['duration_seconds']:.1f} s"
+        self.console.print(make_result_table(title, result))
         return result
 
     @contextmanager

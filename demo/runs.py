@@ -1,6 +1,7 @@
 """Runs of a deployment as Prefect's clients see them: triggered, followed to their end, their result read."""
 
 import logging
+import re
 import time
 from typing import Any, cast
 from uuid import UUID
@@ -125,7 +126,8 @@ def _read_step(client: SyncPrefectClient, run: UUID) -> str:
         sort=TaskRunSort.EXPECTED_START_TIME_DESC,
         limit=1,
     )
-    return steps[0].name if steps else ""
+    # Prefect's own name, until the step's is known, is the task's with three characters that mean nothing.
+    return re.sub("-[0-9a-f]{3}$", "", steps[0].name) if steps else ""
 
 
 def _read_progress(client: SyncPrefectClient, run: UUID, key: str) -> float:

@@ -1,0 +1,123 @@
+"""The demonstration and the local system, run as their users run them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT = 300
+ENTITIES = ("Departments", "Employees", "Security users", "Users", "Assignments")
+
+pytestmark = pytest.mark.timeout(2 * LIMIT)
+
+
+def environment(data: Path, **variables: str) -> dict[str, str]:
+    return {**os.environ, "DATA_DIR": str(data), "COLUMNS": "100", **variables}
+
+
+def run_demo(*arguments: str, data: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "demo", *arguments],
+        cwd=REPOSITORY,
+        env=environment(data, **variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not within {LIMIT} s"
+        time.sleep(0.1)
+
+
+def find_processes(data: Path) -> list[str]:
+    """The command lines of all processes that work in a data folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("DATA_DIR", "").startswith(str(data)):
+                found.append(" ".join(process.cmdline()))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [command for command in found if command]
+
+
+def read_table(output: str) -> dict[str, dict[str, int]]:
+    """Read the counts from a table as it stands on the terminal."""
+    columns: list[str] = []
+    rows = {}
+    for line in output.splitlines():
+        if "Inserted" in line:
+            columns = line.split()
+        elif match := re.match(rf" ?({'|'.join(ENTITIES)})  +(.*)", line):
+            rows[match[1]] = dict(zip(columns, (int(cell.replace(",", "")) for cell in match[2].split()), strict=True))
+    return rows
+
+
+def test_the_demo_replicates_twice_shows_both_results_and_leaves_no_process(tmp_path: Path) -> None:
+    demo = run_demo("--people", "300", data=tmp_path)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    first, second = (read_table(part) for part in demo.stdout.split("Second run"))
+    assert tuple(first) == tuple(second) == ENTITIES
+
+    assert first["Employees"]["Inserted"] > 250
+    assert first["Employees"]["Rejected"] >= 4
+    assert all(row["Inserted"] > 0 for row in first.values())
+    assert "rejected: Employees" in demo.stdout
+    assert all(row["Inserted"] == row["Updated"] == row["Deactivated"] == 0 for row in second.values())
+    assert second["Employees"]["Unchanged"] == first["Employees"]["Inserted"]
+
+    assert len(re.findall(r"http://127\.0\.0\.1:\d+/runs/flow-run/[0-9a-f-]{36}", demo.stdout)) == 2
+    assert find_processes(tmp_path) == []
+
+
+def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "demo", "--people", "300"],
+        cwd=REPOSITORY,
+        env=environment(tmp_path),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: any("server start" in command for command in find_processes(tmp_path)), "the server is started")
+    demo.send_signal(signal.SIGKILL)
+    demo.wait()
+    wait_until(lambda: find_processes(tmp_path) == [], "every process ends")
+
+
+def test_up_starts_a_worker_for_the_configured_server_once_and_down_stops_it(tmp_path: Path, prefect_api: str) -> None:
+    try:
+        up = run_demo("up", data=tmp_path, PREFECT_API_URL=prefect_api)
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert f"export PREFECT_API_URL={prefect_api}" in up.stdout
+        assert "deployed hris-replication/hris-replication" in up.stdout
+        running = find_processes(tmp_path)
+        assert any("worker start" in command for command in running)
+        assert not any("server start" in command for command in running)
+
+        assert "Already running" in run_demo("up", data=tmp_path, PREFECT_API_URL=prefect_api).stdout
+        assert sorted(find_processes(tmp_path)) == sorted(running)
+    finally:
+        down = run_demo("down", data=tmp_path)
+    assert down.stdout.startswith("Stopped the worker.")
+    assert find_processes(tmp_path) == []
+    assert "Nothing was running" in run_demo("down", data=tmp_path).stdout
+
+
+def test_up_says_what_to_do_when_the_configured_server_does_not_answer(tmp_path: Path) -> None:
+    up = run_demo("up", data=tmp_path, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert up.returncode == 1
+    assert "no Prefect server answers at http://127.0.0.1:9/api (PREFECT_API_URL)" in up.stderr
+    assert find_processes(tmp_path) == []
