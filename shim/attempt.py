@@ -82,9 +82,9 @@ class Attempt:
         """
         if self.request.call is not None:
             try:
-                dumps(value)
-            except (TypeError, ValueError) as error:
-                return self.fail(EncodeError(f"{self.task.name} returned a value that JSON cannot carry: {error}"))
+                _check_encodes(self.task.name, value)
+            except EncodeError as error:
+                return self.fail(error)
         self.outcome = Outcome(states.SUCCESS, value, children=self._children())
         self._call(self.task.on_success, value, self.request.id, self.request.args, self.request.kwargs)
         signals.task_success.send(sender=self.task, result=value)
@@ -142,3 +142,10 @@ class Attempt:
             handler(*arguments)
         except Exception:
             logger.exception("Task %s[%s]: its handler %s failed", self.task.name, self.request.id, handler.__name__)
+
+
+def _check_encodes(task_name: str, value: Any) -> None:
+    try:
+        dumps(value)
+    except (TypeError, ValueError) as error:
+        raise EncodeError(f"{task_name} returned a value that JSON cannot carry: {error}") from error

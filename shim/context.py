@@ -79,13 +79,15 @@ def build_request(task: Any, flow_run: Any, call: Call | None) -> FlowContext:
         fields |= {**call.headers, "args": list(call.args), "kwargs": call.kwargs, **call.embed}
     fields["root_id"] = fields.get("root_id") or fields["id"]
     fields["correlation_id"] = fields.get("correlation_id") or fields["id"]
-    return FlowContext(
+    request = FlowContext(
         fields,
         task=task.name,
         retries=int(fields.get("retries") or 0) + max(flow_run.run_count - 1, 0),
         hostname=f"prefect@{socket.gethostname()}:{os.getpid()}",
         is_eager=False,
         called_directly=False,
-        flow_run_id=str(flow_run.id),
-        call=call,
     )
+    # Not among the fields: what Celery does not know there counts as the caller's own headers.
+    request.flow_run_id = str(flow_run.id)
+    request.call = call
+    return request

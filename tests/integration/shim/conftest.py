@@ -1,0 +1,32 @@
+"""One system for the shim's tests: Redis, Prefect, a flow worker and a Celery worker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.shim.system import System
+from tests.servers import PrefectServer, RedisServer
+
+
+@pytest.fixture(scope="session")
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, prefect_server: PrefectServer
+) -> System:
+    """The servers with everything deployed, and no worker."""
+    system = System(tmp_path_factory.mktemp("shim"), redis_server, prefect_server)
+    system.deploy()
+    return system
+
+
+@pytest.fixture(scope="session")
+def system(servers: System) -> Iterator[System]:
+    """The servers with a flow worker and a Celery worker."""
+    with servers.flow_worker(), servers.celery_worker("shared"):
+        yield servers
+
+
+@pytest.fixture(autouse=True)
+def effects_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Effects of bodies that run in the test's own process."""
+    monkeypatch.setenv("EFFECTS_DATABASE", str(tmp_path / "effects.sqlite3"))

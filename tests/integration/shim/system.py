@@ -1,0 +1,150 @@
+"""The whole system that the shim joins: Redis, Prefect's server, a flow worker, Celery workers, and a caller."""
+
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from celery.result import AsyncResult
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from celery_app import make_app
+from shim import FlowTask
+from tests.integration.shim.sample_tasks import EFFECTS, MODULE
+from tests.servers import PrefectServer, RedisServer
+from tests.servers.process import ServerProcess
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+POOL = "sample"
+LIMIT = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
+    """Wait for a condition and give what it gave; fail after the limit."""
+    deadline = time.monotonic() + limit
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {limit:g} s: {what}")
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class System:
+    """The servers, and how to start the rest."""
+
+    folder: Path
+    redis: RedisServer
+    prefect: PrefectServer
+    app: Celery = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.effects_database = self.folder / "effects.sqlite3"
+        with closing(sqlite3.connect(self.effects_database)) as connection, connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(EFFECTS)
+        self.app = make_app()
+        self.app.conf.update(broker_url=self.redis.url(), result_backend=self.redis.url())
+        self.app.conf.include = [MODULE]
+        self.app.loader.import_default_modules()
+        self.app.finalize()
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The environment of a worker."""
+        return {
+            **self.prefect.environment(),
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONUNBUFFERED": "1",
+            "CELERY_BROKER_URL": self.redis.url(),
+            "CELERY_RESULT_BACKEND": self.redis.url(),
+            "EFFECTS_DATABASE": str(self.effects_database),
+            **more,
+        }
+
+    def task(self, name: str) -> FlowTask:
+        """A sample task, as a caller has it."""
+        found: FlowTask = self.app.tasks[f"{MODULE}.{name}"]
+        return found
+
+    def celery_worker(self, name: str, *options: str, pool: str = "threads", **environment: str) -> ServerProcess:
+        """A Celery worker, not started yet."""
+        log = self.folder / f"{name}.log"
+        command = [sys.executable, "-m", "celery", "-A", "tests.integration.shim.sample_app", "worker"]
+        command += ["-P", pool, "-c", "2", "-n", f"{name}@%h", "--loglevel=info", *options]
+        return ServerProcess(
+            f"Celery worker {name}",
+            command,
+            log=log,
+            is_ready=lambda: log.exists() and " ready." in log.read_text(errors="replace"),
+            environment=self.environment(**environment),
+        )
+
+    def flow_worker(self, name: str = "flows") -> ServerProcess:
+        """A worker of the work pool, not started yet."""
+        log = self.folder / f"{name}.log"
+        return ServerProcess(
+            f"flow worker {name}",
+            [sys.executable, "-m", "tests.integration.shim.flow_worker", POOL],
+            log=log,
+            is_ready=lambda: log.exists() and "flow worker ready" in log.read_text(errors="replace"),
+            environment=self.environment(),
+        )
+
+    @contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        """A client of the Prefect server."""
+        with temporary_settings({PREFECT_API_URL: self.prefect.api_url}), get_client(sync_client=True) as client:
+            yield client
+
+    def deploy(self) -> None:
+        """Deploy all sample tasks but the one that is not to be."""
+        names = [name for name in self.app.tasks if name.startswith(MODULE) and not name.endswith(".undeployed")]
+        with self.client() as client:
+            try:
+                client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            except ObjectAlreadyExists:
+                return
+            for name in names:
+                task: FlowTask = self.app.tasks[name]
+                flow = task.prefect_flow
+                client.create_deployment(
+                    flow_id=client.create_flow(flow),
+                    name=flow.name,
+                    entrypoint=task.deployed_entrypoint,
+                    work_pool_name=POOL,
+                    parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+                )
+
+    def runs(self, result: AsyncResult | str) -> list[FlowRun]:
+        """The flow runs of a call."""
+        call = getattr(result, "id", result)
+        wanted = FlowRunFilter.model_validate({"tags": {"all_": [f"celery-id:{call}"]}})
+        with self.client() as client:
+            return client.read_flow_runs(flow_run_filter=wanted)
+
+    def effects(self, result: AsyncResult | str) -> list[str]:
+        """What a call has done, in order."""
+        return [what for what, _ in self._effects(result)]
+
+    def pid(self, result: AsyncResult | str) -> int:
+        """The process that did the call's last effect, once there is one."""
+        return int(wait_until(lambda: self._effects(result), f"effect of {result}")[-1][1])
+
+    def _effects(self, result: AsyncResult | str) -> list[tuple[str, int]]:
+        call = getattr(result, "id", result)
+        with closing(sqlite3.connect(self.effects_database, timeout=60)) as connection:
+            return connection.execute("SELECT what, pid FROM effect WHERE call = ? ORDER BY rowid", (call,)).fetchall()
+
+    def wait_for_state(self, result: AsyncResult, *wanted: str) -> None:
+        """Wait until a call is in one of these states."""
+        wait_until(lambda: result.state in wanted, f"{result.id} is {' or '.join(wanted)}")
