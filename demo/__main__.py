@@ -38,7 +38,8 @@ def main() -> int:
     arguments = _parse_arguments()
     console = Console()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         settings = load_settings()
         if arguments.command == "up":
@@ -101,16 +102,23 @@ def start_local_system(console: Console, settings: Settings) -> None:
         console.print(f"  {done}", highlight=False)
     with LocalSystem(settings.data_dir, stays=True, api_url=settings.prefect_api_url) as system:
         _replace_environment(system.environment)
+        lost: list[str] = []
         with console.status("Starting"):
             system.start_server()
             # Imported here: it takes seconds, in which the server starts; and Prefect reads the environment on import.
-            from deployments.deploy import WORK_POOL, deploy_all, ensure_work_pool
+            from demo.runs import crash_lost_runs
+            from deployments.deploy import WORK_POOL, connect, deploy_all, ensure_work_pool
 
             system.wait_for_server()
             ensure_work_pool()
+            if system.has_own_server:
+                with connect() as client:
+                    lost = crash_lost_runs(client, WORK_POOL)
             system.start_worker(WORK_POOL)
             deployed = deploy_all()
             system.wait_for_worker(WORK_POOL)
+    if lost:
+        console.print(f"  marked as crashed, lost when the system was stopped: {', '.join(lost)}", highlight=False)
     for name, schedules in deployed:
         console.print(f"  deployed {name}: {', '.join(schedules) or 'no schedule'}", highlight=False)
     console.print(f"Server and worker are running: {system.ui_url}. `make down` stops them. From another shell:")

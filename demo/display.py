@@ -15,7 +15,7 @@ ENTITIES = {
     "department_assignment": "Assignments",
 }
 ALWAYS_SHOWN = ("inserted", "updated", "deactivated", "unchanged", "rejected")
-COUNTS = ("read", "inserted", "updated", "deactivated", "reactivated", "unchanged", "skipped", "rejected")
+COUNTS = ("inserted", "updated", "deactivated", "reactivated", "unchanged", "skipped", "rejected")
 WRITES = ("inserted", "updated", "deactivated", "reactivated")
 IDS_SHOWN = 5
 
@@ -74,9 +74,9 @@ def make_result_table(title: str, result: dict[str, Any]) -> Table:
         count for count in COUNTS if count in ALWAYS_SHOWN or any(entity.get(count) for entity in entities.values())
     ]
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for count in counts:
         table.add_column(count.capitalize(), justify="right")
     for entity, values in entities.items():

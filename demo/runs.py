@@ -13,12 +13,17 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     LogFilter,
     LogFilterFlowRunId,
+    WorkPoolFilter,
+    WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import LogSort, TaskRunSort
 from prefect.deployments import run_deployment
+from prefect.states import Crashed
 
 from demo.display import RunDisplay
 from errors import SuiteError
@@ -40,6 +45,31 @@ class RunFailed(SuiteError):
     def __init__(self, run: FlowRun, reason: str) -> None:
         super().__init__(f"the run {run.name!r} {reason}")
         self.run = run
+
+
+def crash_lost_runs(client: SyncPrefectClient, work_pool: str) -> list[str]:
+    """Mark the runs of a work pool that no worker works on any more, as after a power failure.
+
+    Otherwise they stay Running for ever and keep the places that their deployments' concurrency limits have.
+
+    Args:
+        client: A client of the Prefect server.
+        work_pool: A work pool without any worker.
+
+    Returns:
+        The names of the runs that are now Crashed.
+    """
+    under_way = FlowRunFilterState(
+        type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+    )
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=under_way),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool])),
+    )
+    for run in runs:
+        message = "Server and worker were stopped before the run had ended; found when they were started again."
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    return [run.name for run in runs]
 
 
 def trigger(deployment: str) -> FlowRun:
