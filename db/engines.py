@@ -10,7 +10,6 @@ and no caller has to think of it.
 import asyncio
 import contextlib
 import os
-import socket
 import threading
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -21,8 +20,9 @@ from sqlalchemy import URL, Engine, NullPool, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session
 
+from db.driver_connections import close_in_loop, close_without_loop, open_sqlite
+from db.sessions import LoopSession
 from errors import DatabaseError, DatabaseUnreachable
 
 # Seconds that a statement waits for a free pooled connection, or for SQLite's single writer, before it fails.
@@ -61,11 +61,16 @@ class _LoopEngine:
             yield
         finally:
             await self.engine.dispose()
+            # Those that a session still holds are not the pool's to close.
+            for connection in list(self.driver_connections):
+                await close_in_loop(connection)
+            # Sockets are closed in the loop's next round, which may be its last.
+            await asyncio.sleep(0)
 
     def abandon(self) -> None:
         """Close what a loop left open that ended without shutting down: its connections cannot be awaited any more."""
         for connection in list(self.driver_connections):
-            _close_without_loop(connection)
+            close_without_loop(connection)
 
 
 class Database:
@@ -88,7 +93,7 @@ class Database:
         self._inherited: list[_LoopEngine] = []
         self._lock = threading.Lock()
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(
-            expire_on_commit=False, sync_session_class=_session_class(self)
+            expire_on_commit=False, sync_session_class=type("LoopSession", (LoopSession,), {"database": self})
         )
 
     @property
@@ -123,6 +128,11 @@ class Database:
         known = self._engines.get(asyncio.get_running_loop())
         if known is not None and known.pid == os.getpid():
             await known.engine.dispose()
+
+    def forget_ended_loops(self) -> None:
+        """Close what loops left open that were closed without shutting down."""
+        with self._lock:
+            self._forget_other_lives()
 
     def _forget_other_lives(self) -> None:
         for loop, known in list(self._engines.items()):
@@ -191,14 +201,6 @@ class LoopBoundEngine:
         return getattr(self._database.engine(), name)
 
 
-def _session_class(database: Database) -> type[Session]:
-    class LoopSession(Session):
-        def get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:
-            return database.engine().sync_engine
-
-    return LoopSession
-
-
 def _make_pooled_engine(url: URL, connect_args: dict[str, Any]) -> AsyncEngine:
     return create_async_engine(
         url,
@@ -218,7 +220,8 @@ def _make_sqlite_engine(url: URL, *, writes: bool) -> AsyncEngine:
     else:
         # Read-only, and a file that is not there is an error instead of a new, empty database.
         url = url.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"})
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_TIMEOUT})
+    connect_args = {"timeout": SQLITE_BUSY_TIMEOUT, "async_creator_fn": open_sqlite}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=connect_args)
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -237,22 +240,3 @@ def _make_sqlite_engine(url: URL, *, writes: bool) -> AsyncEngine:
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-def _close_without_loop(connection: Any) -> None:
-    module = type(connection).__module__.partition(".")[0]
-    if module == "aiomysql":
-        # A transport of a closed loop cannot be closed through the loop. Shutting its socket tells the server; dropping
-        # the
-        # writer keeps the driver's finalizer from asking the loop once more.
-        writer, connection._writer = connection._writer, None
-        if writer is not None:
-            transport_socket = writer.transport.get_extra_info("socket")
-            if transport_socket is not None and transport_socket.fileno() >= 0:
-                transport_socket.shutdown(socket.SHUT_RDWR)
-    elif module == "aioodbc":
-        odbc, connection._conn = connection._conn, None
-        if odbc is not None:
-            odbc.close()
-    elif module == "aiosqlite":
-        connection.stop()

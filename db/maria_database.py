@@ -1,7 +1,7 @@
 """The application database (MariaDB; SQLite when embedded): read and written.
 
-`DatabaseSessionLocal()` gives a session and `database_engine` stands for the engine. Both may be used from any event loop, thread or
-script, before and after `await database_engine.dispose()`.
+`DatabaseSessionLocal()` gives a session and `database_engine` stands for the engine. Both may be used from any event
+loop, thread or script, before and after `await database_engine.dispose()`.
 """
 
 from db.engines import Database, LoopBoundEngine
