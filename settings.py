@@ -32,7 +32,7 @@ def _to_secret_url(value: Any) -> Any:
         return value
     try:
         url = make_url(value)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ValueError("is not a database URL (the text is not shown: it may hold a password)") from None
     dialect = url.get_backend_name()
     if dialect not in ASYNC_DRIVERS:
@@ -173,4 +173,8 @@ def _describe(problem: Any) -> str:
     text = problem["msg"].removeprefix("Value error, ")
     field = Settings.model_fields[name]
     example = field.examples[0] if field.examples else ""
+    value = problem["input"]
+    # A URL may hold a password, and other checks name the value themselves.
+    if not name.endswith("_url") and str(value) not in text:
+        text = f"{text} (it is {value!r})"
     return f"{name.upper()}: {text}. Set it in the environment or in .env, for example {name.upper()}={example}"
