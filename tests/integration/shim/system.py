@@ -30,12 +30,15 @@ LIMIT = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """Wait for a condition and give what it gave; fail after the limit."""
+    """Wait for a condition and give what it gave; fail after the limit.
+
+    Asks four times a second: Prefect's server on SQLite is slow for everybody when it is asked without a pause.
+    """
     deadline = time.monotonic() + limit
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {limit:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(0.25)
     return value
 
 

@@ -11,6 +11,9 @@ from celery.exceptions import TaskRevokedError
 from shim.errors import ArgumentInvalid
 from tests.integration.shim.system import LIMIT, System, wait_until
 
+# The first test also waits for the servers.
+pytestmark = pytest.mark.timeout(240)
+
 
 def test_a_call_is_a_flow_run_and_its_result_comes_back(system: System) -> None:
     result = system.task("add").delay(2, 3)

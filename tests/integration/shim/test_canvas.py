@@ -1,0 +1,53 @@
+"""Celery's canvas with members that run as flows."""
+
+import pytest
+from celery import chain, chord, group
+
+from tests.integration.shim.system import LIMIT, System, wait_until
+
+# The first test also waits for the servers.
+pytestmark = pytest.mark.timeout(240)
+
+
+def test_a_chain_hands_results_on(system: System) -> None:
+    add = system.task("add")
+
+    assert chain(add.s(1, 2), add.s(3), add.s(4)).apply_async().get(timeout=LIMIT) == 10
+
+
+def test_a_group_gives_all_results(system: System) -> None:
+    add = system.task("add")
+
+    assert group(add.s(n, n) for n in range(3)).apply_async().get(timeout=LIMIT) == [0, 2, 4]
+
+
+def test_a_chord_runs_its_body_once_all_members_have_ended(system: System) -> None:
+    add, total = system.task("add"), system.task("total")
+
+    assert chord([add.s(n, 1) for n in range(3)], total.s()).apply_async().get(timeout=LIMIT) == 6
+
+
+def test_chunks_run_several_calls_in_one(system: System) -> None:
+    add = system.task("add")
+
+    assert add.chunks([(1, 1), (2, 2), (3, 3)], 2).apply_async().get(timeout=LIMIT) == [[2, 4], [6]]
+
+
+def test_a_link_is_called_with_the_result(system: System) -> None:
+    result = system.task("add").apply_async((1, 1), link=system.task("echo").s())
+
+    assert result.get(timeout=LIMIT) == 2
+    (child,) = wait_until(lambda: result.children, "the linked task is a child")
+    assert child.get(timeout=LIMIT) == 2
+    assert system.effects(child) == ["int"]
+
+
+def test_a_failing_member_fails_the_chain_and_calls_its_error_link(system: System) -> None:
+    errors = system.task("echo").s().set(task_id=f"{id(system)}-error-link")
+    failing = system.task("fail").s("broken").on_error(errors)
+    result = chain(failing, system.task("echo").s()).apply_async()
+
+    with pytest.raises(Exception, match="broken"):
+        result.get(timeout=LIMIT)
+    assert result.parent.state == "FAILURE"
+    wait_until(lambda: system.effects(f"{id(system)}-error-link"), "the error link ran")

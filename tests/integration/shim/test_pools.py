@@ -1,0 +1,20 @@
+"""The gateway works in every pool, started as a process."""
+
+import pytest
+
+from tests.integration.shim.system import LIMIT, System
+
+# The first test also waits for the servers.
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "gevent"])
+def test_a_call_is_answered_by_a_worker_with_this_pool(servers: System, pool: str) -> None:
+    queue = f"queue-{pool}"
+    with servers.flow_worker(f"flows-{pool}"), servers.celery_worker(pool, "-Q", queue, pool=pool):
+        results = [servers.task("sleep").apply_async((0.5,), queue=queue) for _ in range(3)]
+        failing = servers.task("fail").apply_async(("broken",), queue=queue)
+
+        assert [result.get(timeout=LIMIT) for result in results] == ["slept"] * 3
+        with pytest.raises(Exception, match="broken"):
+            failing.get(timeout=LIMIT)

@@ -1,0 +1,128 @@
+"""Whatever happens to a process, message or server: the effect happens once, and the caller gets its answer."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.integration.shim.system import System, wait_until
+from tests.servers import prefect_server, redis_server
+
+LONG = 120.0
+OUTAGE_SECONDS = 30.0
+REDIS_OUTAGE_SECONDS = 10.0
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """Servers that these tests may stop and start."""
+    with redis_server() as redis, prefect_server() as prefect:
+        system = System(tmp_path_factory.mktemp("survival"), redis, prefect)
+        system.deploy()
+        with system.flow_worker():
+            yield system
+
+
+def pass_time(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= until, f"{seconds:g} s pass", limit=seconds + 5)
+
+
+def test_a_killed_worker_is_replaced_by_the_second(fragile: System) -> None:
+    first, second = fragile.celery_worker("killed"), fragile.celery_worker("second")
+    with first:
+        result = fragile.task("sleep").delay(15.0)
+        fragile.wait_for_state(result, "STARTED")
+        with second:
+            first.kill()
+            assert result.get(timeout=LONG) == "slept"
+    assert fragile.effects(result) == ["sleep"]
+    assert len(fragile.runs(result)) == 1
+
+
+def test_a_killed_worker_is_replaced_by_its_next_life(fragile: System) -> None:
+    worker = fragile.celery_worker("reborn")
+    with worker:
+        result = fragile.task("sleep").delay(3.0)
+        fragile.wait_for_state(result, "STARTED")
+        worker.kill()
+        wait_until(lambda: fragile.runs(result)[0].state_name == "Completed", "the run ends while nobody follows it")
+    worker.log.unlink()
+    with worker:
+        assert result.get(timeout=LONG) == "slept"
+    assert fragile.effects(result) == ["sleep"]
+
+
+def test_a_message_that_is_delivered_again_runs_once(fragile: System) -> None:
+    visibility = {"VISIBILITY_SECONDS": "2"}
+    with fragile.celery_worker("one", **visibility), fragile.celery_worker("other", **visibility):
+        fragile.prefect.stop()
+        result = fragile.task("sleep").delay(4.0)
+        # No run can be created yet, so the message stays unacknowledged and Redis delivers it again.
+        pass_time(8.0)
+        fragile.prefect.start()
+        assert result.get(timeout=LONG) == "slept"
+    assert fragile.effects(result) == ["sleep"]
+    assert len(fragile.runs(result)) == 1
+
+
+@pytest.mark.slow
+def test_a_stopped_redis_delays_the_answer_only(fragile: System) -> None:
+    with fragile.celery_worker("redisless"):
+        result = fragile.task("sleep").delay(8.0)
+        fragile.wait_for_state(result, "STARTED")
+        with Redis(port=fragile.redis.port) as client:
+            client.save()
+        fragile.redis.stop()
+        pass_time(REDIS_OUTAGE_SECONDS)
+        fragile.redis.start()
+        wait_until(result.ready, "the answer arrives", limit=LONG)
+        assert result.result == "slept"
+        assert fragile.task("add").delay(1, 2).get(timeout=LONG) == 3
+    assert fragile.effects(result) == ["sleep"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "during", "after"])
+def test_a_stopped_prefect_server_delays_the_answer_only(fragile: System, moment: str) -> None:
+    with fragile.celery_worker(f"prefectless-{moment}"):
+        assert fragile.task("add").delay(1, 1).get(timeout=LONG) == 2
+        if moment == "before":
+            fragile.prefect.stop()
+        result = fragile.task("sleep").delay(5.0)
+        if moment == "during":
+            fragile.prefect.kill()
+        if moment == "after":
+            fragile.wait_for_state(result, "STARTED")
+            fragile.prefect.stop()
+        pass_time(OUTAGE_SECONDS)
+        fragile.prefect.start()
+        assert result.get(timeout=LONG) == "slept"
+    assert fragile.effects(result) == ["sleep"]
+    assert len(fragile.runs(result)) == 1
+
+
+def test_a_worker_that_is_told_to_stop_follows_its_runs_to_their_ends(fragile: System) -> None:
+    worker = fragile.celery_worker("warm")
+    with worker:
+        result = fragile.task("sleep").delay(6.0)
+        fragile.wait_for_state(result, "STARTED")
+        worker.stop()
+        assert result.state == "SUCCESS"
+    assert result.get(timeout=LONG) == "slept"
+    assert fragile.effects(result) == ["sleep"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_hundred_calls_that_nothing_waited_for_are_all_answered(fragile: System) -> None:
+    fragile.prefect.stop()
+    results = [fragile.task("sleep").delay(0.0) for _ in range(200)]
+    with fragile.celery_worker("late"):
+        fragile.prefect.start()
+        wait_until(lambda: all(result.ready() for result in results), "all answers arrive", limit=800)
+    assert {result.result for result in results} == {"slept"}
+    assert all(fragile.effects(result) == ["sleep"] for result in results)
