@@ -18,6 +18,8 @@ from demo.sample_hris import HrisShape
 from errors import SuiteError
 from settings import Settings, get_settings, load_settings
 
+# With fewer, chance may leave out accounts or assignments, and a source table without rows is refused.
+FEWEST_PEOPLE = 100
 DESCRIPTION = """\
 Shows the suite at work, with nothing configured: writes a sample HRIS, starts a Prefect server and a worker
 of its own, deploys prefect.yaml, and replicates the HRIS into an SQLite database, twice: the second run finds
@@ -152,12 +154,16 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("command", nargs="?", choices=["up", "down"], help="leave it out for the demonstration")
     parser.add_argument(
-        "--people", type=int, default=HrisShape().people, help="people in the sample HRIS (default: %(default)s)"
+        "--people",
+        type=int,
+        metavar="N",
+        default=HrisShape().people,
+        help="people in the sample HRIS (default: %(default)s)",
     )
     parser.add_argument("--keep", action="store_true", help="leave server and worker running at the end, until Ctrl-C")
     arguments = parser.parse_args()
-    if arguments.people < 1:
-        parser.error(f"--people {arguments.people}: the sample HRIS needs at least 1")
+    if arguments.people < FEWEST_PEOPLE:
+        parser.error(f"--people {arguments.people}: the sample HRIS needs at least {FEWEST_PEOPLE} to show everything")
     return arguments
 
 
