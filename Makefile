@@ -38,6 +38,11 @@ test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
 	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
 
+bench: ## Measure the replication against bare LOAD DATA, row by row and dlt (BENCH=--quick: within a minute); prints JSON
+	@scripts/install_test_servers
+	@scripts/make_environment $(VENV)-bench requirements-bench.lock requirements.lock
+	@$(VENV)-bench/bin/python -m bench replication --json $(BENCH)
+
 lint: venv-test ## Linter, formatter check, type checker
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -47,9 +52,10 @@ lock: ## Resolve the dependencies of pyproject.toml again into requirements*.loc
 	echo pip | $(UV_COMPILE) $(UPGRADE) - -o requirements-pip.lock
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml -o requirements.lock
 	$(UV_COMPILE) $(UPGRADE) -c requirements.lock pyproject.toml --group test --group check -o requirements-test.lock
+	$(UV_COMPILE) $(UPGRADE) -c requirements-test.lock pyproject.toml --group test --group bench -o requirements-bench.lock
 
 clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy venv-test test lint lock clean
+.PHONY: help venv demo up down deploy venv-test test bench lint lock clean

@@ -1,0 +1,1 @@
+"""Measurements of the suite against what it replaces and what it could have been built on."""

@@ -1,0 +1,52 @@
+"""`python -m bench replication [--json] [--quick]`: measure, and print a table or one JSON object."""
+
+import argparse
+import json
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.replication import FULL, GOALS, QUICK, Outcome, measure_replication
+from errors import SuiteError
+
+
+def main() -> int:
+    """Run what the command line asks for.
+
+    Returns:
+        The exit status: 0, or 1 when a measurement failed. A missed goal is a result, not a failure.
+    """
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on a private MariaDB.")
+    parser.add_argument("what", choices=["replication"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller sizes, within a minute; the ratios are then rough"
+    )
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    try:
+        outcome = measure_replication(QUICK if arguments.quick else FULL, tell=console.print)
+    except SuiteError as error:
+        console.print(f"[red]{error}")
+        return 1
+    if arguments.json:
+        print(json.dumps(outcome.ratios | outcome.raw, indent=2))
+    else:
+        _print_table(outcome)
+    return 0
+
+
+def _print_table(outcome: Outcome) -> None:
+    table = Table("ratio", "measured", "goal", "")
+    for name, goal in GOALS.items():
+        value = outcome.ratios[name]
+        table.add_row(name, f"{value:,.3g}", f"{goal.sign} {goal.limit:g}", "met" if goal.is_met(value) else "missed")
+    console = Console()
+    console.print(table)
+    for name, figure in outcome.raw.items():
+        console.print(f"{name}: {figure}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
