@@ -64,9 +64,10 @@ async def stage(
     writing: asyncio.Task[None] | None = None
     async with BulkLoader(database, STAGED_TABLES[entity]) as staged, BulkLoader(database, rejected_row) as rejected:
 
-        async def write(chunk: Chunk) -> None:
+        async def write(chunk: Chunk, rows: int) -> None:
             await staged.write(chunk.staged)
             await rejected.write(chunk.rejected)
+            await progress(entity, rows)
 
         try:
             async for rows in source.read(entity, chunk_rows):
@@ -74,12 +75,10 @@ async def stage(
                 read += len(rows)
                 if writing is not None:
                     await writing
-                    await progress(entity, read)
-                writing = asyncio.create_task(write(chunk))
+                writing = asyncio.create_task(write(chunk, read))
         finally:
             if writing is not None:
                 await writing
-    await progress(entity, read)
     return read
 
 

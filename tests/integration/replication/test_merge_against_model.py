@@ -1,0 +1,55 @@
+"""The set-based replication against the row-by-row model, on random sources and random states."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+
+from db import maria_database, migrate
+from db.engines import Database
+from hr.merge.report import Report
+from hr.replication import replicate
+from tests.integration.replication.row_by_row import Source, State, replicate_row_by_row
+from tests.integration.replication.strategies import sources, states
+from tests.integration.replication.world import in_order, no_progress, plan, read_state, write_source, write_state
+
+
+def test_any_source_over_any_state_gives_what_the_row_by_row_model_gives(app_database_url: str, tmp_path: Path) -> None:
+    database = maria_database.database
+    asyncio.run(migrate.upgrade(database))
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(sources(), states())
+    def check(source: Source, before: State) -> None:
+        write_source(tmp_path / "hris.sqlite3", source)
+        asyncio.run(_check_replication(database, tmp_path / "hris.sqlite3", source, before))
+
+    check()
+
+
+async def _check_replication(database: Database, path: Path, source: Source, before: State) -> None:
+    await write_state(database, before)
+    replication = plan(database, path)
+    foreseen = await replicate(replication, no_progress, dry_run=True, allow_shrunken_source=True)
+    assert in_order(await read_state(database)) == in_order(before), "a dry run changed something"
+
+    done = await replicate(replication, no_progress, allow_shrunken_source=True)
+    after = in_order(await read_state(database))
+    assert after == in_order(replicate_row_by_row(source, before))
+    assert foreseen == done, "a dry run foresaw something else than what was done"
+    _check_counts(done, in_order(before), after)
+
+    again = await replicate(replace(replication, chunk_rows=1000), no_progress, allow_shrunken_source=True)
+    assert again.written == 0, "a second run wrote something"
+    assert in_order(await read_state(database)) == after
+
+
+def _check_counts(report: Report, before: State, after: State) -> None:
+    for table, key in (("department", "key"), ("employee", "id"), ("security_user", "hris_id"), ("user", "username")):
+        old = {row[key]: row for row in before[table]}
+        new = {row[key]: row for row in after[table]}
+        counts = report.entities[table]
+        assert counts.inserted == len(new.keys() - old.keys()), table
+        changed = sum(1 for each, row in old.items() if new[each] != row)
+        assert counts.updated + counts.deactivated + counts.reactivated == changed, table
