@@ -150,6 +150,28 @@ def test_an_engine_disposed_while_others_use_it_serves_them_on() -> None:
     asyncio.run(mix())
 
 
+def test_cancelled_tasks_give_their_connections_back_to_the_pool(
+    mariadb_url: str, settings_environment: Callable[..., None]
+) -> None:
+    settings_environment(MARIA_DATABASE_URL=mariadb_url)
+
+    async def cancel_many() -> None:
+        for step in range(12):
+            tasks = [asyncio.create_task(read_one()) for _ in range(15)]
+            # A few more rounds of the loop each time: the cancellation comes at another point of the work.
+            for _ in range(step * 4):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait_for(asyncio.gather(*(read_one() for _ in range(40))), 20)
+        assert "Connections in pool: 5 Current Overflow: 0 Current Checked out connections: 0" in (
+            database.engine().pool.status()
+        )
+
+    asyncio.run(cancel_many())
+
+
 @on_both_databases
 def test_a_session_made_outside_a_loop_works_in_several_loops() -> None:
     session = DatabaseSessionLocal()
