@@ -38,6 +38,12 @@ test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
 	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
 
+conformance: venv-test ## Run Celery's own unit tests with the shim's task class
+	$(PY) -m tests.conformance
+
+client-wheel: venv-test ## Build the wheel that callers install (tasks, shim, celery_app, celery_bridge) into dist/
+	$(PY) -m client
+
 bench: ## Measure the replication against bare LOAD DATA, row by row and dlt (BENCH=--quick: within a minute); prints JSON
 	@scripts/install_test_servers
 	@scripts/make_environment $(VENV)-bench requirements-bench.lock requirements.lock
@@ -58,4 +64,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy venv-test test bench lint lock clean
+.PHONY: help venv demo up down deploy venv-test test conformance client-wheel bench lint lock clean

@@ -1,6 +1,5 @@
 """The task class: a Celery task to its callers, a Prefect flow to the worker that runs it."""
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Coroutine
@@ -197,6 +196,8 @@ def _run_here(function: Callable[..., Any], flow: str | None, *, bound: bool) ->
 
 def _wait_for(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end from synchronous code, also when this thread's own event loop is running."""
+    import asyncio  # not above: callers who only send need none of it
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
