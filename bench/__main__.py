@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from bench.replication import FULL, GOALS, QUICK, Outcome, measure_replication
+from bench.replication import FULL, GOALS, QUICK, Goal, Outcome, Tell, measure_replication
 from errors import SuiteError
 
 
@@ -17,8 +17,8 @@ def main() -> int:
     Returns:
         The exit status: 0, or 1 when a measurement failed. A missed goal is a result, not a failure.
     """
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on a private MariaDB.")
-    parser.add_argument("what", choices=["replication"])
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on private servers.")
+    parser.add_argument("what", choices=["replication", "shim"])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
         "--quick", action="store_true", help="smaller sizes, within a minute; the ratios are then rough"
@@ -26,20 +26,29 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console(stderr=True)
     try:
-        outcome = measure_replication(QUICK if arguments.quick else FULL, tell=console.print)
+        outcome, goals = _measure(arguments.what, quick=arguments.quick, tell=console.print)
     except SuiteError as error:
         console.print(f"[red]{error}")
         return 1
     if arguments.json:
         print(json.dumps(outcome.ratios | outcome.raw, indent=2))
     else:
-        _print_table(outcome)
+        _print_table(outcome, goals)
     return 0
 
 
-def _print_table(outcome: Outcome) -> None:
+def _measure(what: str, *, quick: bool, tell: Tell) -> tuple[Outcome, dict[str, Goal]]:
+    if what == "shim":
+        # Needs the test environment, where the other benchmark needs one of its own.
+        from bench import shim
+
+        return shim.measure_shim(quick=quick, tell=tell), shim.GOALS
+    return measure_replication(QUICK if quick else FULL, tell=tell), GOALS
+
+
+def _print_table(outcome: Outcome, goals: dict[str, Goal]) -> None:
     table = Table("ratio", "measured", "goal", "")
-    for name, goal in GOALS.items():
+    for name, goal in goals.items():
         value = outcome.ratios[name]
         table.add_row(name, f"{value:,.3g}", f"{goal.sign} {goal.limit:g}", "met" if goal.is_met(value) else "missed")
     console = Console()

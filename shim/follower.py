@@ -134,7 +134,7 @@ class Follower:
             self._renew()
         if self._is_due("adopt", ADOPT_SECONDS):
             self._adopt()
-        calls = self._snapshot()
+        calls = self.snapshot()
         self._call_off(calls)
         running = [call for call in calls if call.runs_now]
         waiting = [call for call in calls if not call.runs_now]
@@ -150,7 +150,8 @@ class Follower:
         self._due[what] = now + seconds
         return True
 
-    def _snapshot(self) -> list[Followed]:
+    def snapshot(self) -> list[Followed]:
+        """Give the calls that are followed now."""
         with self._lock:
             return list(self._followed.values())
 
@@ -165,7 +166,7 @@ class Follower:
         self._forget(call)
 
     def _renew(self) -> None:
-        calls = self._snapshot()
+        calls = self.snapshot()
         for key in self.ledger.renew({call.key: call.run_id for call in calls}):
             # Another worker has taken it over while this one was held up.
             self._forget(self._followed[key])
@@ -223,7 +224,7 @@ class Follower:
             ]
             outcomes = self.runs.outcomes(ended) if ended else {}
             for run_id, run in changed.items():
-                self._react(by_run[run_id], run, outcomes.get(run_id))
+                self._react_or_give_up(by_run[run_id], run, outcomes.get(run_id))
 
     def _look_for_deleted(self, calls: list[Followed]) -> None:
         for page in _pages(calls):
@@ -232,6 +233,18 @@ class Follower:
                 if call.run_id not in found and call.key in self._followed:
                     report.failed(call.request, RunFailed(f"flow run {call.run_id} was deleted in Prefect"))
                     self._finish(call)
+
+    def _react_or_give_up(self, call: Followed, run: dict[str, Any], outcome: Outcome | None) -> None:
+        try:
+            self._react(call, run, outcome)
+        except OUTAGES:
+            raise
+        except Exception as error:
+            # One call whose end cannot be reported must not keep all others from theirs.
+            logger.exception("Task %s[%s]: its run cannot be reported", call.request.name, call.request.id)
+            self._finish(call)
+            state = f"flow run {call.run_id} is {run['state_name']}, which could not be reported: {error!r}"
+            call.request.task.backend.store_result(call.request.id, RunFailed(state), states.FAILURE)
 
     def _react(self, call: Followed, run: dict[str, Any], outcome: Outcome | None) -> None:
         if run["state_type"] == "RUNNING":

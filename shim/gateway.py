@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from celery import bootsteps, states
 from celery.utils.time import rate
+from celery.worker.control import inspect_command
 from celery.worker.state import task_ready
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -38,6 +39,18 @@ RETRY_SECONDS = 1.0
 SHUTDOWN_NOTICE_SECONDS = 10.0
 STOP_SECONDS = 5.0
 SERVER_ERROR = 500
+
+
+@inspect_command(name="flow_runs")  # type: ignore[untyped-decorator]
+def inspect_flow_runs(state: Any, **_: Any) -> dict[str, Any]:
+    """Say what the worker's gateway does: `celery -A celery_app inspect flow_runs`."""
+    follower = state.consumer.controller.gateway.follower
+    return {
+        "followed": {call.request.id: follower.runs.url(call.run_id) for call in follower.snapshot()},
+        "created": follower.runs.created,
+        "requests": follower.runs.requests,
+        "prefect": follower.runs.api_url,
+    }
 
 
 class GatewayStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no annotations
@@ -65,7 +78,7 @@ class Gateway:
         self._taken: queue.SimpleQueue[FlowRequest | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._follower: Follower | None = None
+        self.follower: Follower | None = None
         self._exits = ExitStack()
 
     def follows(self, task: Any) -> bool:
@@ -84,9 +97,9 @@ class Gateway:
         # One line for each request would bury the worker's own log.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         runs = self._exits.enter_context(Runs())
-        self._follower = Follower(self.app, runs, open_ledger(self.app, life), self.hostname)
-        logger.info("Calls become flow runs on %s", self._follower.runs.api_url)
-        for name, target in (("flow run creation", self._create_runs), ("flow runs", self._follower.run)):
+        self.follower = Follower(self.app, runs, open_ledger(self.app, life), self.hostname)
+        logger.info("Calls become flow runs on %s", self.follower.runs.api_url)
+        for name, target in (("flow run creation", self._create_runs), ("flow runs", self.follower.run)):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -95,10 +108,10 @@ class Gateway:
         """Follow all runs to their ends, then stop; calls that have no run yet stay with the broker."""
         self._stopping.set()
         self._taken.put(None)
-        if self._follower is not None:
-            while not self._follower.idle.wait(SHUTDOWN_NOTICE_SECONDS):
+        if self.follower is not None:
+            while not self.follower.idle.wait(SHUTDOWN_NOTICE_SECONDS):
                 logger.info(
-                    "Waiting for %d flow runs; a second signal leaves them to another worker", self._follower.count
+                    "Waiting for %d flow runs; a second signal leaves them to another worker", self.follower.count
                 )
         self.terminate(parent)
 
@@ -106,8 +119,8 @@ class Gateway:
         """Stop at once and leave the runs to another worker, or to the next life of this one."""
         self._stopping.set()
         self._taken.put(None)
-        if self._follower is not None:
-            self._follower.stop()
+        if self.follower is not None:
+            self.follower.stop()
         for thread in self._threads:
             thread.join(STOP_SECONDS)
         self._exits.close()
@@ -138,7 +151,7 @@ class Gateway:
         return True
 
     def _create(self, request: FlowRequest) -> None:
-        follower = self._follower
+        follower = self.follower
         if follower is None or request.revoked():
             return
         call = Call.from_request(request)
@@ -161,9 +174,9 @@ class Gateway:
         if request.eta is not None:
             wish = max(0.0, (request.eta - datetime.now(UTC)).total_seconds())
         per_second = rate(request.task.rate_limit)
-        if not per_second or self._follower is None:
+        if not per_second or self.follower is None:
             return wish
-        return max(wish, self._follower.ledger.reserve(request.task.name, 1 / per_second))
+        return max(wish, self.follower.ledger.reserve(request.task.name, 1 / per_second))
 
     def _refuse(self, request: FlowRequest, error: Exception) -> None:
         report.failed(request, error)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import signals
+from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 from celery.worker.state import task_reserved
 from celery.worker.strategy import default, hybrid_to_proto2, proto1_to_proto2
@@ -44,8 +45,9 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     eventer = consumer.event_dispatcher
 
     def take_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
-        request = FlowRequest(
+        request = _read(
             message,
+            body,
             on_ack=ack,
             on_reject=reject,
             app=app,
@@ -53,7 +55,6 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
             eventer=eventer,
             task=task,
             connection_errors=consumer.connection_errors,
-            **_decoded(message, body, app),
         )
         logger.info("Task %s[%s] received", request.name, request.id)
         if request.revoked():
@@ -76,6 +77,21 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         gateway.take(request)
 
     return take_message
+
+
+def _read(message: Any, body: Any, *, app: Any, **surroundings: Any) -> FlowRequest:
+    """Make the request of a message.
+
+    Raises:
+        InvalidTaskError: The message is not a call; the consumer logs and rejects it.
+    """
+    try:
+        request = FlowRequest(message, app=app, **surroundings, **_decoded(message, body, app))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidTaskError(f"the message is not a call of a task: {error!r}") from error
+    if not isinstance(request.args, list | tuple) or not isinstance(request.kwargs, dict):
+        raise InvalidTaskError("the message is not a call of a task: it holds no list and mapping of arguments")
+    return request
 
 
 def _decoded(message: Any, body: Any, app: Any) -> dict[str, Any]:

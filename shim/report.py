@@ -129,7 +129,7 @@ def _send_callbacks(request: FlowRequest, value: Any) -> None:
 
 def _call_failure_handlers(request: FlowRequest, error: Exception) -> None:
     task = request.task
-    info = ExceptionInfo((type(error), error, error.__traceback__))
+    info = _exception_info(error)
     arguments = (request.id, request.args, request.kwargs)
     try:
         task.on_failure(error, *arguments, info)
@@ -149,3 +149,16 @@ def _call_failure_handlers(request: FlowRequest, error: Exception) -> None:
 
 def _runtime(request: FlowRequest) -> float:
     return time.time() - request.time_start if request.time_start else 0.0
+
+
+def _exception_info(error: Exception) -> ExceptionInfo:
+    """Give what handlers get of an error that was never raised here; they expect a traceback."""
+
+    def fail() -> None:
+        raise error
+
+    try:
+        fail()
+    except type(error):
+        return ExceptionInfo()
+    raise AssertionError("the error was raised")

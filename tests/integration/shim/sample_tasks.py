@@ -170,6 +170,11 @@ def typed(amount: Decimal, at: datetime, counts: list[int], name: str | None = N
     return [amount, at, counts, name]
 
 
+@shared_task(bind=True)
+async def note_time(self: Any) -> None:
+    record(self.request.id, "began")
+
+
 @shared_task
 def return_object() -> Any:
     return object()

@@ -143,6 +143,12 @@ class System:
         """The process that did the call's last effect, once there is one."""
         return int(wait_until(lambda: self._effects(result), f"effect of {result}")[-1][1])
 
+    def began_at(self, call: str) -> float:
+        """When a call did its first effect, in seconds since 1970."""
+        with closing(sqlite3.connect(self.effects_database, timeout=60)) as connection:
+            (moment,) = connection.execute("SELECT min(at) FROM effect WHERE call = ?", (call,)).fetchone()
+        return float(moment)
+
     def _effects(self, result: AsyncResult | str) -> list[tuple[str, int]]:
         call = getattr(result, "id", result)
         with closing(sqlite3.connect(self.effects_database, timeout=60)) as connection:
