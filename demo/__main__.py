@@ -12,7 +12,7 @@ from types import FrameType
 from rich.console import Console
 
 from demo.databases import prepare_embedded_databases
-from demo.demonstration import Demonstration
+from demo.demonstration import DEPLOYMENT, Demonstration
 from demo.local_system import LocalSystem, find_local_system, stop_local_system
 from demo.sample_hris import HrisShape
 from errors import SuiteError
@@ -123,9 +123,13 @@ def start_local_system(console: Console, settings: Settings) -> None:
         console.print(f"  marked as crashed, lost when the system was stopped: {', '.join(lost)}", highlight=False)
     for name, schedules in deployed:
         console.print(f"  deployed {name}: {', '.join(schedules) or 'no schedule'}", highlight=False)
-    console.print(f"Server and worker are running: {system.ui_url}. `make down` stops them. From another shell:")
-    console.print(f"  export PREFECT_API_URL={system.api_url}", highlight=False)
-    console.print("  .venv/bin/prefect deployment run hris-replication/hris-replication", highlight=False)
+    console.print(f"Server and worker are running: {system.ui_url}. `make down` stops them. A run now:")
+    # For one command: exported, it would have the next `make up` look for this server, which `make down` stopped.
+    console.print(
+        f"  PREFECT_API_URL={system.api_url} .venv/bin/prefect deployment run {DEPLOYMENT}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def embedded_environment(folder: Path) -> dict[str, str]:

@@ -101,7 +101,7 @@ def test_up_starts_a_worker_for_the_configured_server_once_and_down_stops_it(tmp
     try:
         up = run_demo("up", data=tmp_path, PREFECT_API_URL=prefect_api)
         assert up.returncode == 0, up.stdout + up.stderr
-        assert f"export PREFECT_API_URL={prefect_api}" in up.stdout
+        assert f"PREFECT_API_URL={prefect_api} .venv/bin/prefect deployment run" in up.stdout
         assert "deployed hris-replication/hris-replication" in up.stdout
         running = find_processes(tmp_path)
         assert any("worker start" in command for command in running)
