@@ -66,16 +66,25 @@ async def _replicate(target: str, source: str) -> dict[str, Any]:
     from hr.replication import plan_replication, replicate
     from settings import get_settings
 
-    async def ignore(_entity: str, _rows: int) -> None:
-        pass
-
     await upgrade(maria_database.database)
     replication = plan_replication(get_settings())
-    started = time.perf_counter()
-    report = await replicate(replication, ignore)
+    started = staged = time.perf_counter()
+    started_cpu = time.process_time()
+
+    async def note_progress(_entity: str, _rows: int) -> None:
+        nonlocal staged
+        staged = time.perf_counter()
+
+    report = await replicate(replication, note_progress)
     seconds = time.perf_counter() - started
     counts = report.entities["employee"]
-    return {"seconds": seconds, "employees": counts.inserted + counts.unchanged, "written": report.written}
+    return {
+        "seconds": seconds,
+        "staging_seconds": staged - started,
+        "cpu_seconds": time.process_time() - started_cpu,
+        "employees": counts.inserted + counts.unchanged,
+        "written": report.written,
+    }
 
 
 async def _row_by_row(origin: str, target: str, rows: int) -> dict[str, Any]:

@@ -164,6 +164,10 @@ class _Bench:
             peaks.append(found["peak_mb"])
             bare.append(self.load_data(target))
         raw["rows_loaded"] = found["employees"]
+        raw["last_first_staging_seconds"], raw["last_first_cpu_seconds"] = (
+            found["staging_seconds"],
+            found["cpu_seconds"],
+        )
         raw["first_seconds"], raw["first_seconds_each"] = statistics.median(firsts), firsts
         raw["rows_per_second"] = found["employees"] / raw["first_seconds"]
         raw["load_data_seconds"], raw["load_data_seconds_each"] = statistics.median(bare), bare
