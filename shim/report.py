@@ -101,6 +101,7 @@ def ignored(request: FlowRequest) -> None:
 @contextmanager
 def _request_of(task: Any, context: Any) -> Any:
     """Make a call the current one, so that what is sent meanwhile becomes its child."""
+    context.called_directly = False
     _task_stack.push(task)
     task.request_stack.push(context)
     try:

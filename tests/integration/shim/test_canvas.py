@@ -1,5 +1,7 @@
 """Celery's canvas with members that run as flows."""
 
+from uuid import uuid4
+
 import pytest
 from celery import chain, chord, group
 
@@ -43,11 +45,12 @@ def test_a_link_is_called_with_the_result(system: System) -> None:
 
 
 def test_a_failing_member_fails_the_chain_and_calls_its_error_link(system: System) -> None:
-    errors = system.task("echo").s().set(task_id=f"{id(system)}-error-link")
+    error_id = str(uuid4())
+    errors = system.task("echo").s().set(task_id=error_id)
     failing = system.task("fail").s("broken").on_error(errors)
     result = chain(failing, system.task("echo").s()).apply_async()
 
     with pytest.raises(Exception, match="broken"):
         result.get(timeout=LIMIT)
     assert result.parent.state == "FAILURE"
-    wait_until(lambda: system.effects(f"{id(system)}-error-link"), "the error link ran")
+    wait_until(lambda: system.effects(error_id), "the error link ran")
