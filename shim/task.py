@@ -186,7 +186,8 @@ def _run_here(function: Callable[..., Any], flow: str | None, *, bound: bool) ->
         else:
             from shim.flow import load_flow
 
-            value = load_flow(flow).fn.__wrapped__(*(args[1:] if bound else args), **kwargs)
+            work: Any = load_flow(flow).fn
+            value = work.__wrapped__(*(args[1:] if bound else args), **kwargs)
         return _wait_for(value) if inspect.iscoroutine(value) else value
 
     # Celery reads the arguments of the function it is given, without looking through wrappers.
