@@ -45,7 +45,7 @@ class Scale:
 
 
 FULL = Scale(employees=300_000, fewest=100_000, most=1_000_000, row_by_row=10_000, repeats=3)
-QUICK = Scale(employees=20_000, fewest=10_000, most=40_000, row_by_row=1_000, repeats=1)
+QUICK = Scale(employees=10_000, fewest=5_000, most=20_000, row_by_row=500, repeats=1)
 
 
 @dataclass(frozen=True)
