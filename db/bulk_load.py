@@ -92,7 +92,7 @@ class BulkLoader:
 def _write_file(path: Path, columns: Sequence[Sequence[Any]]) -> None:
     fields = [_to_fields(values) for values in columns]
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.writelines("\t".join(row) + "\n" for row in zip(*fields, strict=True))
+        file.write("\n".join(map("\t".join, zip(*fields, strict=True))) + "\n")
 
 
 def _to_fields(values: Sequence[Any]) -> Iterable[str]:
@@ -100,8 +100,8 @@ def _to_fields(values: Sequence[Any]) -> Iterable[str]:
     kinds = set(map(type, values))
     if kinds == {int}:
         return map(str, values)
-    if kinds == {str} and not _find_special("".join(values)):
-        return values
+    if kinds <= {str, type(None)} and not _find_special("".join(filter(None, values))):
+        return ["\\N" if value is None else value for value in values] if type(None) in kinds else values
     return [_to_field(value) for value in values]
 
 

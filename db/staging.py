@@ -5,6 +5,8 @@ They hold one replication at a time, are emptied when the next begins, and mean 
 letter.
 """
 
+from typing import Any
+
 from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, false
 
 from db.columns import exact_text
@@ -14,6 +16,19 @@ metadata = MetaData()
 
 def _is_refused() -> Column[bool]:
     return Column("is_refused", Boolean, nullable=False, server_default=false(), comment="set aside by the merge")
+
+
+def _employee_columns() -> list[Column[Any]]:
+    return [
+        Column("hris_id", Integer, primary_key=True, autoincrement=False),
+        Column("row_no", Integer, primary_key=True, autoincrement=False),
+        Column("code", Integer, nullable=False),
+        Column("name_en", exact_text(128)),
+        Column("name_ar", exact_text(128)),
+        Column("title", exact_text(128)),
+        Column("department_hris_id", Integer),
+        _is_refused(),
+    ]
 
 
 # Rows are keyed by the source's id and, because a source may repeat an id, by their number in the source's answer.
@@ -29,18 +44,7 @@ staged_department = Table(
     _is_refused(),
 )
 
-staged_employee = Table(
-    "replication_staged_employee",
-    metadata,
-    Column("hris_id", Integer, primary_key=True, autoincrement=False),
-    Column("row_no", Integer, primary_key=True, autoincrement=False),
-    Column("code", Integer, nullable=False),
-    Column("name_en", exact_text(128)),
-    Column("name_ar", exact_text(128)),
-    Column("title", exact_text(128)),
-    Column("department_hris_id", Integer),
-    _is_refused(),
-)
+staged_employee = Table("replication_staged_employee", metadata, *_employee_columns())
 
 staged_account = Table(
     "replication_staged_account",
@@ -64,15 +68,8 @@ staged_assignment = Table(
     _is_refused(),
 )
 
-# Employees whose code is not, or not yet, theirs in the application.
-planned_code = Table(
-    "replication_planned_code",
-    metadata,
-    Column("hris_id", Integer, primary_key=True, autoincrement=False),
-    Column("row_no", Integer, nullable=False),
-    Column("code", Integer, nullable=False, index=True),
-    _is_refused(),
-)
+# The staged employees that the application does not have just so already.
+planned_employee = Table("replication_planned_employee", metadata, *_employee_columns())
 
 # What the merge is about to do with users, and the assignments that the source means, in the application's own ids.
 planned_user = Table(

@@ -6,7 +6,6 @@ are not are gone through value by value.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any
 from uuid import uuid4
 
@@ -35,26 +34,32 @@ class _Checks:
 
     def integers(self, values: Column, what: str, *, required: bool = True, least: int = -INT_MAX) -> Column:
         """Check whole numbers."""
-        if set(map(type, values)) == {int} and min(values) >= least and max(values) <= INT_MAX:
-            return values
-        checked: list[int | None] = []
-        for place, value in enumerate(values):
-            number = _to_integer(value)
-            if number is None:
-                if required or not _is_missing(value):
-                    self._reject(place, f"no {what}" if _is_missing(value) else f"{what} is not a whole number")
-            elif not least <= number <= INT_MAX:
-                self._reject(place, f"{what} is out of range")
-            checked.append(number)
-        return checked
+        odd = [place for place, value in enumerate(values) if type(value) is not int]
+        if odd:
+            checked: list[int | None] = list(values)
+            for place in odd:
+                checked[place] = self._integer(values[place], place, what, required=required)
+            values = checked
+        present = [value for value in values if value is not None] if odd else values
+        if present and (min(present) < least or max(present) > INT_MAX):
+            for place, value in enumerate(values):
+                if value is not None and not least <= value <= INT_MAX:
+                    self._reject(place, f"{what} is out of range")
+        return values
+
+    def _integer(self, value: Any, place: int, what: str, *, required: bool) -> int | None:
+        number = _to_integer(value)
+        if number is None and (required or not _is_missing(value)):
+            self._reject(place, f"no {what}" if _is_missing(value) else f"{what} is not a whole number")
+        return number
 
     def names(self, parts: Sequence[Column], what: str, *, limit: int = NAME_LENGTH, required: bool = False) -> Column:
         """Join the parts of names with one space each, without stray ones; a name of nothing is none."""
-        if not all(set(map(type, column)) <= {str, type(None)} for column in parts):
-            parts = [[value if value is None else str(value) for value in column] for column in parts]
-        names: list[str | None] = [
-            " ".join(" ".join(filter(None, row)).split()) or None for row in zip(*parts, strict=True)
-        ]
+        cleaned = [_without_stray_spaces(column) for column in parts]
+        if len(cleaned) == 1:
+            names = [name or None for name in cleaned[0]]
+        else:
+            names = [" ".join(filter(None, row)) or None for row in zip(*cleaned, strict=True)]
         if required and None in names:
             for place in (place for place, name in enumerate(names) if name is None):
                 self._reject(place, f"no {what}")
@@ -90,7 +95,6 @@ def prepare_chunk(mapping: Mapping, entity: EntityName, rows: Sequence[Sequence[
     staged = _COLUMNS[entity](checks, mapping, source, numbers)
     if not checks.reasons:
         return Chunk(staged, ())
-    taken = [place not in checks.reasons for place in range(len(rows))]
     refused = sorted(checks.reasons)
     rejected = (
         [entity] * len(refused),
@@ -99,7 +103,15 @@ def prepare_chunk(mapping: Mapping, entity: EntityName, rows: Sequence[Sequence[
         [_to_key(entity, rows[place], numbers[place]) for place in refused],
         [checks.reasons[place] for place in refused],
     )
-    return Chunk([list(compress(column, taken)) for column in staged], rejected)
+    return Chunk([_without_places(column, refused) for column in staged], rejected)
+
+
+def _without_places(column: Column, places: Sequence[int]) -> Column:
+    # Few of many: deleting them is cheaper than choosing all others.
+    kept = list(column)
+    for place in reversed(places):
+        del kept[place]
+    return kept
 
 
 def _departments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
@@ -156,6 +168,12 @@ _COLUMNS: dict[EntityName, Callable[[_Checks, Mapping, Sequence[Column], Column]
     "account": _accounts,
     "assignment": _assignments,
 }
+
+
+def _without_stray_spaces(column: Column) -> list[str]:
+    # Parts of names recur: each different one is cleaned once a chunk.
+    cleaned = {part: "" if part is None else " ".join(str(part).split()) for part in set(column)}
+    return [cleaned[part] for part in column]
 
 
 def _to_integer(value: Any) -> int | None:

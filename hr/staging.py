@@ -10,7 +10,7 @@ from db.bulk_load import BulkLoader
 from db.engines import Database
 from db.staging import (
     planned_assignment,
-    planned_code,
+    planned_employee,
     planned_user,
     rejected_row,
     staged_account,
@@ -35,7 +35,7 @@ STAGED_TABLES: dict[EntityName, Table] = {
 async def empty_staging(database: Database) -> None:
     """Remove what an earlier replication staged, however that one ended."""
     async with database.engine().begin() as connection:
-        for table in (*STAGED_TABLES.values(), planned_code, planned_user, planned_assignment, rejected_row):
+        for table in (*STAGED_TABLES.values(), planned_employee, planned_user, planned_assignment, rejected_row):
             await _empty(connection, table)
 
 

@@ -32,7 +32,7 @@ async def merge_accounts(connection: AsyncConnection, counts: Counts, rejected: 
     merge = RowMerge(security_user, "hris_id", _wanted(), is_usable)
     comparison = await merge.compare(connection)
     await merge.deactivate_vanished(
-        connection, counts, comparison, staged=staged_account, entity=ENTITY, values={"is_deleted": True}
+        connection, counts, comparison.matched_active, staged=staged_account, entity=ENTITY, values={"is_deleted": True}
     )
     await merge.apply(connection, comparison)
     counts.inserted = comparison.new

@@ -28,7 +28,12 @@ async def merge_departments(connection: AsyncConnection, counts: Counts, rejecte
     without_parents = _merge(_without_parents())
     comparison = await without_parents.compare(connection)
     await without_parents.deactivate_vanished(
-        connection, counts, comparison, staged=staged_department, entity=ENTITY, values={"is_active": False}
+        connection,
+        counts,
+        comparison.matched_active,
+        staged=staged_department,
+        entity=ENTITY,
+        values={"is_active": False},
     )
     new_with_parent = await _count_new_with_parent(connection)
     if comparison.new:

@@ -1,18 +1,21 @@
 """Employees: matched by the HRIS id, which is theirs in the application too; their code is unique in both."""
 
-from sqlalchemy import Select, Subquery, Table, and_, delete, func, insert, literal, select, update
+from sqlalchemy import Select, Subquery, Table, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.staging import planned_code, rejected_row, staged_employee
+from db.staging import planned_employee, staged_employee
 from db.tables import department, employee
 from hr.merge.report import Counts, Findings
 from hr.merge.rows import RowMerge, find_rejected, reject, reject_repeated_ids
 
 ENTITY = "employee"
+_STAGED = ("hris_id", "row_no", "code", "name_en", "name_ar", "title", "department_hris_id")
 
 
 async def merge_employees(connection: AsyncConnection, counts: Counts, rejected: Findings) -> None:
     """Merge the staged employees, after the departments.
+
+    Only candidates are looked at closely: the staged employees whom the application does not have just so already.
 
     Args:
         connection: The merge's transaction.
@@ -20,37 +23,80 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
         rejected: Is filled.
     """
     await reject_repeated_ids(connection, ENTITY, staged_employee)
-    await reject(connection, ENTITY, staged_employee, _of_unknown_department())
-    await _reject_contested_codes(connection)
-    merge = RowMerge(employee, "id", _wanted(), lambda row: row.c.is_active)
+    candidates = await _choose_candidates(connection)
+    as_wanted = await _count(connection, staged_employee) - await _count(connection, candidates)
+    await reject(connection, ENTITY, candidates, _of_unknown_department(candidates))
+    await _reject_contested_codes(connection, candidates)
+    merge = RowMerge(employee, "id", _wanted(candidates), lambda row: row.c.is_active)
     comparison = await merge.compare(connection)
     await merge.deactivate_vanished(
-        connection, counts, comparison, staged=staged_employee, entity=ENTITY, values={"is_active": False}
+        connection,
+        counts,
+        as_wanted + comparison.matched_active + await _count_kept(connection, candidates),
+        staged=staged_employee,
+        entity=ENTITY,
+        values={"is_active": False},
     )
-    await _free_moving_codes(connection)
+    await _free_moving_codes(connection, candidates)
     await merge.apply(connection, comparison)
     counts.inserted = comparison.new
     counts.updated = comparison.updated
     counts.reactivated = comparison.reactivated
     counts.deactivated += comparison.deactivated
-    counts.unchanged = comparison.wanted - comparison.new - comparison.changed
+    counts.unchanged = as_wanted + comparison.wanted - comparison.new - comparison.changed
     counts.rejected = await find_rejected(connection, ENTITY, rejected)
 
 
-def _wanted() -> Subquery:
+async def _choose_candidates(connection: AsyncConnection) -> Table:
+    """Give the table of the candidates; while the application has nobody, all the staged are."""
+    await connection.execute(delete(planned_employee))
+    if (await connection.execute(select(employee.c.id).limit(1))).first() is None:
+        return staged_employee
     staged = staged_employee.c
+    same_department = department.c.hris_id == staged.department_hris_id
+    differs = or_(
+        employee.c.code.is_distinct_from(staged.code),
+        employee.c.is_active.is_distinct_from(True),
+        employee.c.department_id.is_distinct_from(department.c.id),
+        and_(staged.department_hris_id.is_not(None), department.c.id.is_(None)),
+        *(employee.c[name].is_distinct_from(staged[name]) for name in ("name_en", "name_ar", "title")),
+    )
+    rows = (
+        select(*(staged[name] for name in _STAGED))
+        .select_from(staged_employee)
+        .outerjoin(department, same_department)
+        .outerjoin(employee, employee.c.id == staged.hris_id)
+        .where(staged.is_refused.is_(False), differs)
+    )
+    await connection.execute(insert(planned_employee).from_select(list(_STAGED), rows))
+    return planned_employee
+
+
+async def _count(connection: AsyncConnection, rows: Table) -> int:
+    return int(await connection.scalar(select(func.count()).where(rows.c.is_refused.is_(False))) or 0)
+
+
+async def _count_kept(connection: AsyncConnection, candidates: Table) -> int:
+    """Count the active employees whose candidate was refused."""
+    refused = candidates.join(employee, employee.c.id == candidates.c.hris_id)
+    number = select(func.count()).select_from(refused).where(candidates.c.is_refused, employee.c.is_active)
+    return int(await connection.scalar(number) or 0)
+
+
+def _wanted(candidates: Table) -> Subquery:
+    rows = candidates.c
     return (
         select(
-            staged.hris_id.label("id"),
-            staged.code,
-            staged.name_en,
-            staged.name_ar,
-            staged.title,
+            rows.hris_id.label("id"),
+            rows.code,
+            rows.name_en,
+            rows.name_ar,
+            rows.title,
             literal(True).label("is_active"),
             department.c.id.label("department_id"),
         )
-        .select_from(staged_employee.outerjoin(department, department.c.hris_id == staged.department_hris_id))
-        .where(staged.is_refused.is_(False))
+        .select_from(candidates.outerjoin(department, department.c.hris_id == rows.department_hris_id))
+        .where(rows.is_refused.is_(False))
         .subquery("wanted")
     )
 
@@ -64,95 +110,79 @@ def _refused(rows: Table, reason: str) -> Select[tuple[int, int, int, str]]:
     ).where(rows.c.is_refused.is_(False))
 
 
-def _of_unknown_department() -> Select[tuple[int, int, int, str]]:
-    staged = staged_employee.c
+def _of_unknown_department(candidates: Table) -> Select[tuple[int, int, int, str]]:
+    hris_id = candidates.c.department_hris_id
     return (
-        _refused(staged_employee, "unknown department")
-        .outerjoin(department, department.c.hris_id == staged.department_hris_id)
-        .where(staged.department_hris_id.is_not(None), department.c.id.is_(None))
+        _refused(candidates, "unknown department")
+        .outerjoin(department, department.c.hris_id == hris_id)
+        .where(hris_id.is_not(None), department.c.id.is_(None))
     )
 
 
-async def _reject_contested_codes(connection: AsyncConnection) -> None:
-    """Set aside employees who ask for a code that another has, keeps or also asks for.
+async def _reject_contested_codes(connection: AsyncConnection, candidates: Table) -> None:
+    """Set aside candidates who ask for a code that another has, keeps or also asks for.
 
     A code goes to the employee who has it, else to the lowest id that asks for it, unless an employee who keeps it has
     it. Who is refused keeps the old code, which another may have been meant to get: hence repeated until nobody is.
     """
-    await connection.execute(delete(planned_code))
-    if (await connection.execute(select(employee.c.id).limit(1))).first() is None:
-        # Nobody has a code yet, so nobody can keep one: those who share one are all that can be wrong.
-        await reject(connection, ENTITY, staged_employee, _of_shared_code(staged_employee))
-        return
-    await _plan_codes(connection)
     while True:
-        shared = await _reject_planned(connection, _of_shared_code(planned_code))
-        held = await _reject_planned(connection, _of_held_code())
+        shared = await reject(connection, ENTITY, candidates, _of_shared_code(candidates))
+        if candidates is staged_employee:
+            return
+        held = await reject(connection, ENTITY, candidates, _of_held_code(candidates))
         if not shared and not held:
             return
 
 
-async def _plan_codes(connection: AsyncConnection) -> None:
-    staged = staged_employee.c
-    has_it = and_(employee.c.id == staged.hris_id, employee.c.code == staged.code)
-    asking = (
-        select(staged.hris_id, staged.row_no, staged.code)
-        .outerjoin(employee, has_it)
-        .where(employee.c.id.is_(None), staged.is_refused.is_(False))
-    )
-    await connection.execute(insert(planned_code).from_select(["hris_id", "row_no", "code"], asking))
-
-
-async def _reject_planned(connection: AsyncConnection, rows: Select[tuple[int, int, int, str]]) -> int:
-    number = await reject(connection, ENTITY, staged_employee, rows)
-    if number:
-        refused = and_(rejected_row.c.entity == ENTITY, rejected_row.c.source_id == planned_code.c.hris_id)
-        same_row = rejected_row.c.row_no == planned_code.c.row_no
-        await connection.execute(update(planned_code).values(is_refused=True).where(refused, same_row))
-    return number
-
-
-def _of_shared_code(asking: Table) -> Select[tuple[int, int, int, str]]:
+def _of_shared_code(candidates: Table) -> Select[tuple[int, int, int, str]]:
     shared = (
-        select(asking.c.code)
-        .where(asking.c.is_refused.is_(False))
-        .group_by(asking.c.code)
+        select(candidates.c.code)
+        .where(candidates.c.is_refused.is_(False))
+        .group_by(candidates.c.code)
         .having(func.count() > 1)
         .subquery("shared")
     )
-    rival = asking.alias("rival")
-    place = func.row_number().over(partition_by=rival.c.code, order_by=rival.c.hris_id).label("place")
+    rival = candidates.alias("rival")
+    owner = employee.alias("owner")
+    order = [owner.c.id.is_(None), rival.c.hris_id]
     ranked = (
-        select(rival.c.hris_id, rival.c.row_no, place)
+        select(
+            rival.c.hris_id,
+            rival.c.row_no,
+            func.row_number().over(partition_by=rival.c.code, order_by=order).label("place"),
+        )
         .join(shared, shared.c.code == rival.c.code)
+        .outerjoin(owner, and_(owner.c.id == rival.c.hris_id, owner.c.code == rival.c.code))
         .where(rival.c.is_refused.is_(False))
         .subquery("ranked")
     )
-    same_row = and_(ranked.c.hris_id == asking.c.hris_id, ranked.c.row_no == asking.c.row_no)
-    return _refused(asking, "duplicate code").join(ranked, same_row).where(ranked.c.place > 1)
+    same_row = and_(ranked.c.hris_id == candidates.c.hris_id, ranked.c.row_no == candidates.c.row_no)
+    return _refused(candidates, "duplicate code").join(ranked, same_row).where(ranked.c.place > 1)
 
 
-def _of_held_code() -> Select[tuple[int, int, int, str]]:
+def _of_held_code(candidates: Table) -> Select[tuple[int, int, int, str]]:
     holder = employee.alias("holder")
-    moving = planned_code.alias("moving")
-    has_it = and_(holder.c.code == planned_code.c.code, holder.c.id != planned_code.c.hris_id)
-    gives_it_up = and_(moving.c.hris_id == holder.c.id, moving.c.is_refused.is_(False))
+    moving = candidates.alias("moving")
+    has_it = and_(holder.c.code == candidates.c.code, holder.c.id != candidates.c.hris_id)
+    gives_it_up = and_(moving.c.hris_id == holder.c.id, moving.c.code != holder.c.code, moving.c.is_refused.is_(False))
     return (
-        _refused(planned_code, "code belongs to another employee")
+        _refused(candidates, "code belongs to another employee")
         .join(holder, has_it)
         .outerjoin(moving, gives_it_up)
         .where(moving.c.hris_id.is_(None))
     )
 
 
-async def _free_moving_codes(connection: AsyncConnection) -> None:
+async def _free_moving_codes(connection: AsyncConnection, candidates: Table) -> None:
     """Take from employees the codes that others are to be given, so that no order of updates meets a code in use.
 
     Each of them gets a code of its own in the same transaction. Codes are positive, so the negative ids are free.
     """
+    if candidates is staged_employee:
+        return
     asked_for = and_(
-        planned_code.c.code == employee.c.code,
-        planned_code.c.hris_id != employee.c.id,
-        planned_code.c.is_refused.is_(False),
+        candidates.c.code == employee.c.code,
+        candidates.c.hris_id != employee.c.id,
+        candidates.c.is_refused.is_(False),
     )
     await connection.execute(update(employee).values(code=-employee.c.id).where(asked_for))

@@ -119,7 +119,7 @@ class RowMerge:
         self,
         connection: AsyncConnection,
         counts: Counts,
-        comparison: Comparison,
+        present: int,
         *,
         staged: Table,
         entity: str,
@@ -132,7 +132,7 @@ class RowMerge:
         Args:
             connection: The merge's transaction.
             counts: Takes `active_before` and the number switched off.
-            comparison: Of this merge; neither has been applied yet.
+            present: Active rows of the target that the source still has; there is nothing to look for if these are all.
             staged: Where the source's rows are.
             entity: Under which the source's rejected rows are noted.
             values: What switches a row off.
@@ -141,7 +141,7 @@ class RowMerge:
         in_source = and_(key.is_not(None), self.is_active(self.target))
         active = select(func.count()).select_from(self.target).where(in_source)
         counts.active_before = int(await connection.scalar(active) or 0)
-        if counts.active_before == comparison.matched_active:
+        if counts.active_before == present:
             return
         vanished = and_(
             in_source,

@@ -21,7 +21,7 @@ TABLES = (
     "replication_staged_employee",
     "replication_staged_account",
     "replication_staged_assignment",
-    "replication_planned_code",
+    "replication_planned_employee",
     "replication_planned_user",
     "replication_planned_assignment",
     "replication_rejected_row",
@@ -50,18 +50,19 @@ def upgrade() -> None:
         _is_refused(),
         **options,
     )
-    op.create_table(
-        "replication_staged_employee",
-        Column("hris_id", Integer, primary_key=True, autoincrement=False),
-        Column("row_no", Integer, primary_key=True, autoincrement=False),
-        Column("code", Integer, nullable=False),
-        Column("name_en", exact_text(128)),
-        Column("name_ar", exact_text(128)),
-        Column("title", exact_text(128)),
-        Column("department_hris_id", Integer),
-        _is_refused(),
-        **options,
-    )
+    for employees in ("replication_staged_employee", "replication_planned_employee"):
+        op.create_table(
+            employees,
+            Column("hris_id", Integer, primary_key=True, autoincrement=False),
+            Column("row_no", Integer, primary_key=True, autoincrement=False),
+            Column("code", Integer, nullable=False),
+            Column("name_en", exact_text(128)),
+            Column("name_ar", exact_text(128)),
+            Column("title", exact_text(128)),
+            Column("department_hris_id", Integer),
+            _is_refused(),
+            **options,
+        )
     op.create_table(
         "replication_staged_account",
         Column("hris_id", Integer, primary_key=True, autoincrement=False),
@@ -79,14 +80,6 @@ def upgrade() -> None:
         Column("employee_hris_id", Integer, primary_key=True, autoincrement=False),
         Column("row_no", Integer, primary_key=True, autoincrement=False),
         Column("department_hris_id", Integer, nullable=False),
-        _is_refused(),
-        **options,
-    )
-    op.create_table(
-        "replication_planned_code",
-        Column("hris_id", Integer, primary_key=True, autoincrement=False),
-        Column("row_no", Integer, nullable=False),
-        Column("code", Integer, nullable=False, index=True),
         _is_refused(),
         **options,
     )

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from db import maria_database, migrate
@@ -14,18 +15,23 @@ from tests.integration.replication.row_by_row import Source, State, replicate_ro
 from tests.integration.replication.strategies import sources, states
 from tests.integration.replication.world import in_order, no_progress, plan, read_state, write_source, write_state
 
+EXAMPLES = 40
 
+
+@pytest.mark.timeout(400)
 def test_any_source_over_any_state_gives_what_the_row_by_row_model_gives(app_database_url: str, tmp_path: Path) -> None:
     database = maria_database.database
-    asyncio.run(migrate.upgrade(database))
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(sources(), states())
     def check(source: Source, before: State) -> None:
         write_source(tmp_path / "hris.sqlite3", source)
-        asyncio.run(_check_replication(database, tmp_path / "hris.sqlite3", source, before))
+        runner.run(_check_replication(database, tmp_path / "hris.sqlite3", source, before))
 
-    check()
+    # One loop for all examples: its engine keeps the statements that it has compiled.
+    with asyncio.Runner() as runner:
+        runner.run(migrate.upgrade(database))
+        check()
 
 
 async def _check_replication(database: Database, path: Path, source: Source, before: State) -> None:
