@@ -184,8 +184,10 @@ def _run_here(function: Callable[..., Any], flow: str | None, *, bound: bool) ->
         if flow is None:
             value = function(*args, **kwargs)
         else:
+            from shim.eager import ensure_prefect
             from shim.flow import load_flow
 
+            ensure_prefect()
             work: Any = load_flow(flow).fn
             value = work.__wrapped__(*(args[1:] if bound else args), **kwargs)
         return _wait_for(value) if inspect.iscoroutine(value) else value

@@ -27,7 +27,7 @@ def reference(
 ) -> Iterator[System]:
     """The suite with a small HRIS, deployed, and a worker that executes its runs."""
     system = System(tmp_path_factory.mktemp("reference"), redis_server, prefect_server)
-    write_sample_hris(system.folder / "hris.sqlite3", HrisShape(people=100))
+    write_sample_hris(system.folder / "hris.sqlite3", HrisShape(people=300))
     for command in ([sys.executable, "-m", "db", "migrate"], [sys.executable, "-m", "deployments", "deploy"]):
         subprocess.run(command, cwd=REPOSITORY, env=environment(system), check=True, capture_output=True, timeout=LIMIT)
     with flow_worker(system):

@@ -91,7 +91,7 @@ def test_asynchronous_execution_through_workers(system: System, tmp_path: Path) 
 
 
 def test_the_replication_runs_eagerly_with_nothing_running(tmp_path: Path) -> None:
-    write_sample_hris(tmp_path / "hris.sqlite3", HrisShape(people=50))
+    write_sample_hris(tmp_path / "hris.sqlite3", HrisShape(people=300))
     variables = {"DATA_DIR": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")}
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **variables}
     subprocess.run([sys.executable, "-m", "db", "migrate"], env=inherited, check=True, capture_output=True, timeout=120)
