@@ -1,12 +1,14 @@
 """Departments: a tree, matched by the HRIS id."""
 
+from dataclasses import replace
+
 from sqlalchemy import ColumnElement, String, Subquery, cast, func, not_, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.staging import staged_department
 from db.tables import department
 from hr.merge.report import LISTED_IDS, Counts, Findings
-from hr.merge.rows import Comparison, RowMerge, find_rejected, note, reject_repeated_ids
+from hr.merge.rows import RowMerge, find_rejected, note, reject_repeated_ids
 
 ENTITY = "department"
 
@@ -38,7 +40,7 @@ async def merge_departments(connection: AsyncConnection, counts: Counts, rejecte
     new_with_parent = await _count_new_with_parent(connection)
     if comparison.new:
         # Parents come after: a new parent has no id before it is inserted.
-        await without_parents.apply(connection, Comparison(comparison.wanted, comparison.new, 0, 0, 0, 0))
+        await without_parents.apply(connection, replace(comparison, deactivated=0, reactivated=0, updated=0))
     complete = _merge(_with_parents())
     changes = await complete.compare(connection)
     await complete.apply(connection, changes)

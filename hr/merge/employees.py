@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.staging import planned_employee, staged_employee
 from db.tables import department, employee
 from hr.merge.report import Counts, Findings
-from hr.merge.rows import RowMerge, find_rejected, reject, reject_repeated_ids
+from hr.merge.rows import Comparison, RowMerge, find_rejected, reject, reject_repeated_ids
 
 ENTITY = "employee"
 _STAGED = ("hris_id", "row_no", "code", "name_en", "name_ar", "title", "department_hris_id")
@@ -28,7 +28,10 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
     await reject(connection, ENTITY, candidates, _of_unknown_department(candidates))
     await _reject_contested_codes(connection, candidates)
     merge = RowMerge(employee, "id", _wanted(candidates), lambda row: row.c.is_active)
-    comparison = await merge.compare(connection)
+    if candidates is staged_employee:
+        comparison = Comparison.of_new(await _count(connection, candidates))
+    else:
+        comparison = await merge.compare(connection)
     await merge.deactivate_vanished(
         connection,
         counts,

@@ -41,6 +41,11 @@ class Comparison:
     updated: int
     matched_active: int
 
+    @classmethod
+    def of_new(cls, number: int) -> "Comparison":
+        """Give the comparison of rows that all are new."""
+        return cls(wanted=number, new=number, deactivated=0, reactivated=0, updated=0, matched_active=0)
+
     @property
     def changed(self) -> int:
         """Rows of the table that differ from what is wanted."""
@@ -143,18 +148,17 @@ class RowMerge:
         counts.active_before = int(await connection.scalar(active) or 0)
         if counts.active_before == present:
             return
-        vanished = and_(
-            in_source,
-            not_(select(literal(1)).where(staged.c.hris_id == key, staged.c.is_refused.is_(False)).exists()),
-            not_(was_rejected(entity, key)),
+        was_rejected = and_(rejected_row.c.entity == entity, rejected_row.c.source_id == key)
+        vanished = (
+            select(key.label("key"))
+            .select_from(self.target)
+            .outerjoin(staged, staged.c.hris_id == key)
+            .outerjoin(rejected_row, was_rejected)
+            .where(in_source, staged.c.hris_id.is_(None), rejected_row.c.row_no.is_(None))
+            .subquery("vanished")
         )
-        result = await connection.execute(update(self.target).values(values).where(vanished))
+        result = await connection.execute(update(self.target).values(values).where(key == vanished.c.key))
         counts.deactivated += result.rowcount
-
-
-def was_rejected(entity: str, key: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Tell whether the source's row of an id was rejected."""
-    return select(literal(1)).where(rejected_row.c.entity == entity, rejected_row.c.source_id == key).exists()
 
 
 async def reject(connection: AsyncConnection, entity: str, staged: Table, rows: Select[Any]) -> int:
