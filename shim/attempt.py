@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps
 
-from shim.context import FlowContext
+from shim.context import FlowContext, change_arguments
 from shim.errors import ArgumentInvalid
 from shim.outcome import Outcome
 from shim.retries import decide
@@ -117,6 +117,7 @@ class Attempt:
         return [child.as_tuple() for child in self.request.children]
 
     def _retry(self, retry: Retry, info: ExceptionInfo) -> None:
+        change_arguments(self.request, retry)
         self._call(self.task.on_retry, retry.exc, self.request.id, self.request.args, self.request.kwargs, info)
         signals.task_retry.send(sender=self.task, request=self.request, reason=retry, einfo=info)
 

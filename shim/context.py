@@ -15,6 +15,7 @@ class FlowContext(Context):  # type: ignore[misc]  # Celery has no annotations
 
     flow_run_id: str = ""
     call: Call | None = None
+    has_own_arguments = False
     called_directly = False
 
 
@@ -56,6 +57,25 @@ class ContextStack:
         return items[-1] if items else None
 
 
+# Arguments that a body has given to its next attempt with `self.retry(args=..., kwargs=...)`, by flow run: Prefect
+# makes the next attempt in the same process.
+_changed_arguments: dict[str, tuple[list[Any], dict[str, Any]]] = {}
+
+
+def change_arguments(request: FlowContext, retry: Any) -> None:
+    """Keep the arguments for the next attempt if the body has changed them.
+
+    Args:
+        request: The request of the attempt that ends.
+        retry: The `celery.exceptions.Retry` that ends it.
+    """
+    if retry.sig is None:
+        return
+    args, kwargs = list(retry.sig.args or ()), dict(retry.sig.kwargs or {})
+    if (args, kwargs) != (list(request.args or ()), request.kwargs):
+        _changed_arguments[request.flow_run_id] = (args, kwargs)
+
+
 def build_request(task: Any, flow_run: Any, call: Call | None) -> FlowContext:
     """Make the request of the attempt that is about to start.
 
@@ -77,6 +97,9 @@ def build_request(task: Any, flow_run: Any, call: Call | None) -> FlowContext:
     }
     if call is not None:
         fields |= {**call.headers, "args": list(call.args), "kwargs": call.kwargs, **call.embed}
+    changed = _changed_arguments.get(str(flow_run.id))
+    if changed is not None:
+        fields["args"], fields["kwargs"] = changed
     fields["root_id"] = fields.get("root_id") or fields["id"]
     fields["correlation_id"] = fields.get("correlation_id") or fields["id"]
     request = FlowContext(
@@ -90,4 +113,5 @@ def build_request(task: Any, flow_run: Any, call: Call | None) -> FlowContext:
     # Not among the fields: what Celery does not know there counts as the caller's own headers.
     request.flow_run_id = str(flow_run.id)
     request.call = call
+    request.has_own_arguments = call is not None or changed is not None
     return request

@@ -190,7 +190,7 @@ def _arguments(
     from prefect.exceptions import ParameterTypeError
     from prefect.utilities.callables import parameters_to_args_kwargs
 
-    if attempt.request.call is not None:
+    if attempt.request.has_own_arguments:
         promised = attempt.task.call_signature.parameters
         own = {name: value for name, value in kwargs.items() if name not in promised}
         args, kwargs = tuple(attempt.request.args), {**own, **attempt.request.kwargs}

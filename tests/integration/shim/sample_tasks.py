@@ -104,6 +104,13 @@ def retry_later(self: Any, seconds: int) -> str:
     return "done"
 
 
+@shared_task(bind=True, default_retry_delay=0)
+def count_down(self: Any, number: int) -> int:
+    if number > 0:
+        raise self.retry(args=(number - 1,))
+    return int(self.request.retries)
+
+
 @shared_task(bind=True, time_limit=2)
 def spin(self: Any) -> None:
     record(self.request.id, "spin")

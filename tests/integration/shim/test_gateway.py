@@ -103,6 +103,10 @@ def test_a_retry_with_a_countdown_waits_as_long_as_it_says_and_is_seen_in_prefec
     assert run.run_count == 2
 
 
+def test_a_retry_may_change_the_arguments(system: System) -> None:
+    assert system.task("count_down").delay(2).get(timeout=LIMIT) == 2
+
+
 def test_started_names_the_runs_address(system: System) -> None:
     result = system.task("sleep").delay(3)
 

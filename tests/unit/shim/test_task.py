@@ -1,12 +1,14 @@
 """A task without any server: declared, called directly, applied, eager."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery, Task, chain
 from celery.exceptions import Retry
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from celery_app import make_app
 from shim import FlowTask, shared_task
@@ -47,12 +49,13 @@ def with_base() -> str:
 
 
 @pytest.fixture(autouse=True)
-def no_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Nothing listens at the configured addresses."""
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("CELERY_RESULT_BACKEND", "redis://127.0.0.1:1/0")
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
     monkeypatch.setenv("EFFECTS_DATABASE", str(tmp_path / "effects.sqlite3"))
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        yield
 
 
 def test_apply_needs_no_server() -> None:
