@@ -162,6 +162,7 @@ class Follower:
                 self.idle.set()
 
     def _finish(self, call: Followed) -> None:
+        call.request.acknowledge()
         self.ledger.finish(call.key)
         self._forget(call)
 

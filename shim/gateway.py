@@ -162,11 +162,13 @@ class Gateway:
         request.task.check_values(call.args, call.kwargs)
         run_id = follower.runs.create(call, request.task, self._delay(request))
         if follower.follow(Followed(call.key, request, run_id)):
-            request.acknowledge()
+            if follower.ledger.is_shared:
+                request.acknowledge()
             logger.info("Task %s[%s] is flow run %s", request.name, request.id, follower.runs.url(run_id))
         else:
             logger.info("Task %s[%s] is followed already: flow run %s", request.name, request.id, run_id)
-            self._drop(request)
+            if follower.ledger.is_shared:
+                self._drop(request)
 
     def _delay(self, request: FlowRequest) -> float:
         """Give the seconds until the run is due: the caller's wish, and the distance that the rate limit keeps."""

@@ -5,7 +5,7 @@ decisions are made inside Redis by scripts, with Redis's clock.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 PREFIX = "celery-flow-runs"
 LEASE_SECONDS = 10.0
@@ -72,7 +72,13 @@ return tostring(free - now)
 
 
 class Ledger(Protocol):
-    """Who follows what."""
+    """Who follows what.
+
+    Attributes:
+        is_shared: Whether other workers see it; if not, a call's message must stay with the broker until its end.
+    """
+
+    is_shared: ClassVar[bool]
 
     def claim(self, key: str, run_id: str) -> bool:
         """Take a call, and say whether it is this worker's now."""
@@ -112,6 +118,7 @@ class RedisLedger:
 
     client: Any
     owner: str
+    is_shared: ClassVar[bool] = True
 
     def claim(self, key: str, run_id: str) -> bool:  # noqa: D102
         return bool(self.client.eval(CLAIM, 3, *KEYS, key, self.owner, LEASE_SECONDS, run_id))
@@ -138,6 +145,8 @@ class RedisLedger:
 
 class LocalLedger:
     """The ledger of a worker whose result backend is not Redis: it knows of no other worker."""
+
+    is_shared: ClassVar[bool] = False
 
     def claim(self, key: str, run_id: str) -> bool:  # noqa: D102
         return True

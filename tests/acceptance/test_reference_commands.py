@@ -67,11 +67,12 @@ def celery_worker(system: System, command: str, name: str) -> ServerProcess:
     )
 
 
-def run(system: System, command: str) -> str:
+def run(system: System, command: str, answer: str = "") -> str:
     done = subprocess.run(
         shlex.split(command),
         cwd=REPOSITORY,
         env=environment(system),
+        input=answer,
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -98,7 +99,7 @@ def test_purge_empties_the_queue(reference: System) -> None:
     for _ in range(3):
         reference.app.send_task("tasks.hris.hris_replication_task")
 
-    assert "Purged 3 messages" in run(reference, "celery -A celery_app purge -f")
+    assert "Purged 3 messages" in run(reference, "celery -A celery_app purge", answer="yes\n")
 
 
 def test_a_worker_with_beat_and_gevent_starts_and_says_whose_the_schedules_are(reference: System) -> None:
