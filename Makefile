@@ -41,6 +41,10 @@ test: venv-test ## Install what tests need, start private servers, run all tests
 conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
 
+survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls
+	@scripts/install_test_servers
+	$(PY) -m pytest -m slow $(TESTS)
+
 client-wheel: venv-test ## Build the wheel that callers install (tasks, shim, celery_app, celery_bridge) into dist/
 	$(PY) -m client
 
@@ -64,4 +68,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy venv-test test conformance client-wheel bench lint lock clean
+.PHONY: help venv demo up down deploy venv-test test conformance survival client-wheel bench lint lock clean
