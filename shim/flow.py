@@ -118,11 +118,12 @@ def _attempts_of(task: Task, function: Callable[..., Any], *, bound: bool, valid
                 outcome = attempt.fail(error)
             else:
                 outcome = attempt.succeed(value)
-        if attempt.request.call is not None:
-            await client.create_artifact(outcome_artifact(outcome, run.flow_run))
+        # First of all: whatever fails from here on, the body runs again only if that was decided.
         policy = policy_after(outcome, run.flow_run)
         if policy is not None:
             await client.update_flow_run(run.flow_run.id, empirical_policy=policy)
+        if attempt.request.call is not None:
+            await client.create_artifact(outcome_artifact(outcome, run.flow_run))
         return conclude(outcome)
 
     @wraps(function)
@@ -140,11 +141,12 @@ def _attempts_of(task: Task, function: Callable[..., Any], *, bound: bool, valid
                 outcome = attempt.fail(error)
             else:
                 outcome = attempt.succeed(value)
-        if attempt.request.call is not None:
-            client.create_artifact(outcome_artifact(outcome, run.flow_run))
+        # First of all: whatever fails from here on, the body runs again only if that was decided.
         policy = policy_after(outcome, run.flow_run)
         if policy is not None:
             client.update_flow_run(run.flow_run.id, empirical_policy=policy)
+        if attempt.request.call is not None:
+            client.create_artifact(outcome_artifact(outcome, run.flow_run))
         return conclude(outcome)
 
     chosen: Callable[..., Any] = attempt_async if inspect.iscoroutinefunction(function) else attempt_sync

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 from celery import states
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker.state import revoked as revoked_ids
 from celery.worker.state import task_reserved
 from kombu.exceptions import OperationalError
@@ -261,7 +260,7 @@ class Follower:
         else:
             answered = call.adopted and call.request.task.backend.get_state(call.request.id) in states.READY_STATES
             if not answered:
-                _report_end(call.request, run, outcome)
+                report.ended(call.request, run, outcome)
             self._finish(call)
 
     def _runs_again(self, call: Followed, run: dict[str, Any]) -> bool:
@@ -270,37 +269,13 @@ class Follower:
         reason = f"The process was lost ({run['state']['message']}); the task is run again."
         retries = (call.request.request_dict.get("retries") or 0) + run["run_count"] - 1
         if task.retry_on_worker_lost and (task.max_retries is None or retries < task.max_retries):
-            report.retrying(call.request, Outcome(states.RETRY, _worker_lost(run)), reason)
+            report.retrying(call.request, Outcome(states.RETRY, report.worker_lost(run)), reason)
             self.runs.run_again(call.run_id, task.default_retry_delay, reason)
             return True
         if task.acks_late and task.reject_on_worker_lost:
             self.runs.run_again(call.run_id, 0, reason)
             return True
         return False
-
-
-def _report_end(request: FlowRequest, run: dict[str, Any], outcome: Outcome | None) -> None:
-    kind, message = run["state_type"], run["state"]["message"]
-    if kind == "CANCELLED":
-        report.revoked(request, "terminated", terminated=True)
-    elif kind == "CRASHED":
-        report.failed(request, _worker_lost(run), killed=True)
-    elif kind == "COMPLETED" and run["state_name"] == "Ignored":
-        report.ignored(request)
-    elif kind == "COMPLETED":
-        # Somebody may have set the state by hand: then there is no outcome, and nothing was returned.
-        report.succeeded(request, outcome or Outcome(states.SUCCESS, None))
-    elif run["state_name"] == "TimedOut":
-        limit = request.time_limits[0] or request.task.time_limit
-        report.failed(request, TimeLimitExceeded(limit), killed=True)
-    elif outcome is not None and outcome.is_final and outcome.error is not None:
-        report.failed(request, outcome.error, outcome.traceback)
-    else:
-        report.failed(request, RunFailed(f"flow run {run['id']} is {run['state_name']}: {message}"))
-
-
-def _worker_lost(run: dict[str, Any]) -> WorkerLostError:
-    return WorkerLostError(f"The process of flow run {run['id']} exited prematurely: {run['state']['message']}")
 
 
 def _pages(items: list[Any]) -> Iterator[list[Any]]:

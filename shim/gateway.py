@@ -20,21 +20,17 @@ from celery import bootsteps, states
 from celery.utils.time import rate
 from celery.worker.control import inspect_command
 from celery.worker.state import task_ready
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from shim import report
 from shim.call import Call
 from shim.errors import ArgumentInvalid, DeploymentMissing, RunFailed
-from shim.follower import Followed, Follower
+from shim.follower import OUTAGES, Followed, Follower
 from shim.intake import FlowRequest
 from shim.ledger import open_ledger
 from shim.task import FlowTask
 
 logger = logging.getLogger(__name__)
 
-# A server that is away; everything waits and is tried again.
-OUTAGES = (httpx.TransportError, RedisError, OperationalError, OSError)
 RETRY_SECONDS = 1.0
 SHUTDOWN_NOTICE_SECONDS = 10.0
 STOP_SECONDS = 5.0

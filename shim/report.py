@@ -13,10 +13,11 @@ from billiard.einfo import ExceptionInfo
 from celery import group, signals, states
 from celery._state import _task_stack
 from celery.canvas import maybe_signature
-from celery.exceptions import Retry
+from celery.exceptions import Retry, TimeLimitExceeded, WorkerLostError
 from celery.utils.saferepr import saferepr
 from celery.worker.state import task_accepted, task_ready
 
+from shim.errors import RunFailed
 from shim.intake import FlowRequest
 from shim.outcome import Outcome
 
@@ -96,6 +97,37 @@ def ignored(request: FlowRequest) -> None:
     """Strike a call whose body raised `Ignore`: its state stays as the body left it."""
     task_ready(request)
     logger.info("Task %s[%s] ignored", request.name, request.id)
+
+
+def ended(request: FlowRequest, run: dict[str, Any], outcome: Outcome | None) -> None:
+    """Report the end of a run.
+
+    Args:
+        request: The call's request.
+        run: The flow run in its final state, as Prefect's API gives it.
+        outcome: What its last attempt left, if it could leave anything.
+    """
+    kind, name, message = run["state_type"], run["state_name"], run["state"]["message"]
+    if kind == "CANCELLED":
+        revoked(request, "terminated", terminated=True)
+    elif kind == "CRASHED":
+        failed(request, worker_lost(run), killed=True)
+    elif kind == "COMPLETED" and name == "Ignored":
+        ignored(request)
+    elif kind == "COMPLETED":
+        # Somebody may have set the state by hand: then there is no outcome, and nothing was returned.
+        succeeded(request, outcome or Outcome(states.SUCCESS, None))
+    elif name == "TimedOut":
+        failed(request, TimeLimitExceeded(request.time_limits[0] or request.task.time_limit), killed=True)
+    elif outcome is not None and outcome.is_final and outcome.error is not None:
+        failed(request, outcome.error, outcome.traceback)
+    else:
+        failed(request, RunFailed(f"flow run {run['id']} is {name}: {message}"))
+
+
+def worker_lost(run: dict[str, Any]) -> WorkerLostError:
+    """Give the error of a run whose process ended without a word."""
+    return WorkerLostError(f"The process of flow run {run['id']} exited prematurely: {run['state']['message']}")
 
 
 @contextmanager
