@@ -17,9 +17,17 @@ import psutil
 import pytest
 from prefect import Flow, flow, task
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Running, Scheduled
 from sqlalchemy import RowMapping, select
@@ -74,10 +82,10 @@ async def create(execution_id: str) -> str:
     return execution_id
 
 
-async def wait_until(condition: Callable[[], Awaitable[bool]], *, limit: float = 60) -> None:
+async def wait_until(condition: Callable[[], Awaitable[bool]], *, limit: float = 60, every: float = 0.1) -> None:
     async with asyncio.timeout(limit):
         while not await condition():  # noqa: ASYNC110  (what is waited for happens in other processes)
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(every)
 
 
 async def run(job: Flow[..., Any], *arguments: object) -> State[Any]:
@@ -344,7 +352,14 @@ async def test_a_run_takes_its_execution_over_from_a_lost_run(app_database: Data
     assert (row["status"], row["run_id"], row["error_message"]) == ("success", run_id, None)
 
 
-async def deploy(client: PrefectClient, pool: str, entrypoint: str, name: str) -> UUID:
+async def deploy(
+    client: PrefectClient,
+    pool: str,
+    entrypoint: str,
+    name: str,
+    *,
+    schedules: list[DeploymentScheduleCreate] | None = None,
+) -> UUID:
     flow_id = await client.create_flow_from_name(name)
     return await client.create_deployment(
         flow_id,
@@ -352,6 +367,7 @@ async def deploy(client: PrefectClient, pool: str, entrypoint: str, name: str) -
         entrypoint=entrypoint,
         path=str(REPOSITORY),
         work_pool_name=pool,
+        schedules=schedules,
         pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(REPOSITORY)}}],
     )
 
@@ -413,6 +429,38 @@ async def test_a_workers_runs_that_are_cancelled_and_killed_end_their_rows(
     assert (row["status"], row["run_id"]) == ("failed", str(killed.id))
     assert "SIGKILL" in row["error_message"]
     assert row["duration_ms"] > 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("app_database_url", ["sqlite"], indirect=True)
+async def test_a_schedule_fires_by_itself_and_each_of_its_runs_leaves_its_row(
+    worker_pool: str, client: PrefectClient
+) -> None:
+    often = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=10)))
+    entrypoint = "tests.integration.tracked_flows.count"
+    deployment = await deploy(client, worker_pool, entrypoint, "tests-count", schedules=[often])
+    of_deployment = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+    )
+
+    async def completed() -> list[FlowRun]:
+        return await client.read_flow_runs(flow_run_filter=of_deployment)
+
+    async def two_completed() -> bool:
+        return len(await completed()) >= 2
+
+    try:
+        await wait_until(two_completed, limit=150, every=1)
+        runs = await completed()
+    finally:
+        await client.delete_deployment(deployment)
+    assert all(each.auto_scheduled for each in runs)
+    assert len({each.expected_start_time for each in runs}) == len(runs)
+    for each in runs:
+        row = await read_row(str(each.id))
+        assert (row["status"], row["result_summary"]) == ("success", "3 rows")
+        assert row["scheduled_at"] == each.expected_start_time
 
 
 @pytest.mark.timeout(300)
