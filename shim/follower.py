@@ -27,8 +27,8 @@ from shim.runs import FINAL, PAGE, Runs
 
 logger = logging.getLogger(__name__)
 
-# A server that is away; everything waits and is tried again.
-OUTAGES = (httpx.TransportError, RedisError, OperationalError, OSError)
+# A server that is away or cannot answer now; everything waits and is tried again.
+OUTAGES = (httpx.TransportError, httpx.HTTPStatusError, RedisError, OperationalError, OSError)
 REQUESTS_PER_SECOND = 3.0
 SHORTEST_PAUSE = 0.3
 OUTAGE_PAUSE = 1.0

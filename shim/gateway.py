@@ -130,20 +130,21 @@ class Gateway:
         """Create the run of a request, and say whether the request is dealt with."""
         try:
             self._create(request)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code < SERVER_ERROR:
+                refusal = RunFailed(f"Prefect refuses a run of {request.name}: {error.response.text}")
+                return self._try_to_refuse(request, refusal)
+            logger.warning("Task %s[%s] waits: %s", request.name, request.id, error)
+            return False
         except OUTAGES as error:
             logger.warning("Task %s[%s] waits: %s: %s", request.name, request.id, type(error).__name__, error)
             return False
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code >= SERVER_ERROR:
-                logger.warning("Task %s[%s] waits: %s", request.name, request.id, error)
-                return False
-            self._refuse(request, RunFailed(f"Prefect refuses a run of {request.name}: {error.response.text}"))
         except (ArgumentInvalid, DeploymentMissing) as error:
-            self._refuse(request, error)
+            return self._try_to_refuse(request, error)
         except Exception as error:
             # One call that cannot be handled must not stop all others.
             logger.exception("Task %s[%s] cannot become a flow run", request.name, request.id)
-            self._refuse(request, error)
+            return self._try_to_refuse(request, error)
         return True
 
     def _create(self, request: FlowRequest) -> None:
@@ -176,9 +177,14 @@ class Gateway:
             return wish
         return max(wish, self.follower.ledger.reserve(request.task.name, 1 / per_second))
 
-    def _refuse(self, request: FlowRequest, error: Exception) -> None:
-        report.failed(request, error)
+    def _try_to_refuse(self, request: FlowRequest, error: Exception) -> bool:
+        try:
+            report.failed(request, error)
+        except OUTAGES as outage:
+            logger.warning("Task %s[%s] waits: %s: %s", request.name, request.id, type(outage).__name__, outage)
+            return False
         request.acknowledge()
+        return True
 
     def _drop(self, request: FlowRequest) -> None:
         task_ready(request)

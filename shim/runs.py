@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
@@ -114,8 +115,13 @@ class Runs:
         return str(response.json()["data"])
 
     def cancel(self, run_id: str) -> bool:
-        """Ask for the end of a run, whether it has begun or not; False when it has ended already."""
-        answer = self._send("/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING"}}, id=run_id)
+        """Ask for the end of a run, whether it has begun or not; False when it has ended already or was deleted."""
+        try:
+            answer = self._send("/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING"}}, id=run_id)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.NOT_FOUND:
+                return False
+            raise
         return answer["status"] == "ACCEPT" or (answer["state"] or {}).get("type") == "CANCELLED"
 
     def run_again(self, run_id: str, delay: float, reason: str) -> None:
