@@ -1,12 +1,14 @@
 """A lock that one process holds on a database, freed at once when that process dies."""
 
 import asyncio
+import contextlib
 import fcntl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
@@ -14,6 +16,8 @@ from errors import AlreadyRunning, DatabaseError
 
 # Longer than any run: a server that drops idle connections would drop the lock with them.
 IDLE_SECONDS = 7 * 24 * 3600
+# How long a lock is waited for whose holder may just have died: the server needs a moment to notice.
+WAIT_SECONDS = 2
 
 
 class AdvisoryLock:
@@ -44,7 +48,7 @@ class AdvisoryLock:
 
 @asynccontextmanager
 async def hold_lock(database: Database, purpose: str) -> AsyncIterator[AdvisoryLock]:
-    """Hold the lock of a purpose, or fail at once.
+    """Hold the lock of a purpose, or fail after `WAIT_SECONDS` at most.
 
     On MariaDB it belongs to a connection, on SQLite to an open file beside the database: neither outlives its process.
 
@@ -70,7 +74,7 @@ async def hold_lock(database: Database, purpose: str) -> AsyncIterator[AdvisoryL
     name = f"{purpose}@{database.url.database}"[:64]
     async with database.engine().connect() as connection:
         await connection.execute(text("SET SESSION wait_timeout = :seconds"), {"seconds": IDLE_SECONDS})
-        if await connection.scalar(text("SELECT GET_LOCK(:name, 0)"), {"name": name}) != 1:
+        if await connection.scalar(text("SELECT GET_LOCK(:name, :wait)"), {"name": name, "wait": WAIT_SECONDS}) != 1:
             raise refusal
         holder = await connection.scalar(text("SELECT CONNECTION_ID()"))
         # Ends the transaction that the statements began, so that none stays open while the lock is held.
@@ -78,5 +82,8 @@ async def hold_lock(database: Database, purpose: str) -> AsyncIterator[AdvisoryL
         try:
             yield AdvisoryLock(name, holder)
         finally:
-            # The connection goes with the lock: back in the pool it would keep both.
+            # Released, so that the next holder need not wait until the server notices the end of the connection, and
+            # ended, so that no lock is left in the pool. An error means that both are gone already.
+            with contextlib.suppress(DBAPIError):
+                await connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
             await connection.invalidate()

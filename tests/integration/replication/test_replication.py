@@ -272,6 +272,12 @@ async def test_a_second_replication_is_refused_while_one_is_under_way(app_databa
     await replicate(plan(app_database, hris), no_progress)
 
 
+async def test_a_replication_may_follow_another_at_once(app_database: Database, hris: Path) -> None:
+    for _ in range(5):
+        async with begin(plan(app_database, hris)):
+            pass
+
+
 async def test_staging_an_entity_again_replaces_what_the_first_attempt_staged(
     app_database: Database, hris: Path
 ) -> None:
