@@ -54,10 +54,11 @@ def start(client: SyncPrefectClient, pool: str, children: dict[int, UUID]) -> No
         flow_run = response.flow_run
         if flow_run.id in children.values():
             continue
+        assert flow_run.deployment_id is not None
+        # Asked before the run is taken: a question that fails later would leave it Pending for ever.
+        entrypoint = client.read_deployment(flow_run.deployment_id).entrypoint
         if client.set_flow_run_state(flow_run.id, Pending()).status.value != "ACCEPT":
             continue
-        assert flow_run.deployment_id is not None
-        entrypoint = client.read_deployment(flow_run.deployment_id).entrypoint
         pid = os.fork()
         if pid == 0:
             run_in_child(flow_run, str(entrypoint))
