@@ -44,13 +44,7 @@ staged_department = Table(
     _is_refused(),
 )
 
-staged_employee = Table(
-    "replication_staged_employee",
-    metadata,
-    *_employee_columns(),
-    # By it those who share a code are found.
-    Index("ix_replication_staged_employee_code", "code"),
-)
+staged_employee = Table("replication_staged_employee", metadata, *_employee_columns())
 
 staged_account = Table(
     "replication_staged_account",

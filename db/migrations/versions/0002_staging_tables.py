@@ -63,7 +63,6 @@ def upgrade() -> None:
             _is_refused(),
             **options,
         )
-    op.create_index("ix_replication_staged_employee_code", "replication_staged_employee", ["code"])
     op.create_table(
         "replication_staged_account",
         Column("hris_id", Integer, primary_key=True, autoincrement=False),
