@@ -6,9 +6,13 @@ from celery import Task
 from celery.result import AsyncResult
 
 from shim.errors import ShimError
+from tasks.attendance import sync_attendance_task
 from tasks.hris import hris_replication_task
+from tasks.scheduler import cleanup_history_task
 
 TASK_REGISTRY: dict[str, Task] = {
+    "attendance_sync": sync_attendance_task,
+    "history_cleanup": cleanup_history_task,
     "hris_replication": hris_replication_task,
 }
 

@@ -4,6 +4,7 @@
 Prefect is imported only where a flow is defined or runs.
 """
 
+from shim.bounds import Within
 from shim.task import FlowTask, shared_task
 
-__all__ = ["FlowTask", "shared_task"]
+__all__ = ["FlowTask", "Within", "shared_task"]

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from inspect import Parameter, Signature
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
+from shim.bounds import Within
 from shim.errors import ArgumentInvalid
 
 Check = Callable[[Any], bool]
@@ -53,16 +54,17 @@ def check_values(
         if check is not None and not check(value):
             shown = repr(value)
             shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
-            expected = signature.parameters[name].annotation
-            expected = expected.__name__ if isinstance(expected, type) and not get_args(expected) else expected
             raise ArgumentInvalid(
-                f"{task_name}: argument {name!r} must be {expected}, got {type(value).__name__} {shown}"
+                f"{task_name}: argument {name!r} must be {_describe(signature.parameters[name].annotation)}, "
+                f"got {type(value).__name__} {shown}"
             )
 
 
 def _check_of(annotation: Any) -> Check | None:
     """Give the check of a type, or None for types that only the flow's validation understands."""
     origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _within(_check_of(inner[0]), [bounds for bounds in inner[1:] if isinstance(bounds, Within)])
     if origin in {Union, types.UnionType}:
         return _any_of([_check_of(option) for option in inner])
     if origin is Literal:
@@ -75,6 +77,27 @@ def _check_of(annotation: Any) -> Check | None:
     if origin is dict or annotation is dict:
         return lambda value: isinstance(value, Mapping)
     return SCALARS.get(annotation) if isinstance(annotation, type) or annotation is None else None
+
+
+def _within(check: Check | None, bounds: list[Within]) -> Check | None:
+    if check is None or not bounds:
+        return check
+    return lambda value: check(value) and all(each.allows(value) for each in bounds)
+
+
+def _describe(annotation: Any) -> str:
+    """Write an annotation as people read it."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        bounds = [str(each) for each in inner[1:] if isinstance(each, Within)]
+        return ", ".join([_describe(inner[0]), *bounds])
+    if origin in {Union, types.UnionType}:
+        return " | ".join(map(_describe, inner))
+    if origin is list:
+        return f"list[{_describe(inner[0])}]"
+    if annotation is type(None):
+        return "None"
+    return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation)
 
 
 def _any_of(options: list[Check | None]) -> Check | None:
