@@ -115,6 +115,13 @@ class Settings(BaseSettings):
         description="Largest share of an entity's source rows that may be rejected before the replication fails.",
         examples=["0.05"],
     )
+    attendance_months_back: int = Field(
+        2,
+        ge=1,
+        le=36,
+        description="Months of meal requests that the attendance sync looks at, unless its caller says otherwise.",
+        examples=["2"],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -140,6 +147,11 @@ class Settings(BaseSettings):
     def biostar_url(self) -> URL:
         """BioStar's URL with the asynchronous driver."""
         return self._url(self.biostar_database_url, "biostar.sqlite3")
+
+    @property
+    def has_biostar(self) -> bool:
+        """Whether there is a BioStar to ask: one is configured, or the embedded file is there."""
+        return self.biostar_database_url is not None or (self.data_dir / "biostar.sqlite3").exists()
 
     @property
     def site_zone(self) -> ZoneInfo:

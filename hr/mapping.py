@@ -119,8 +119,24 @@ class AssignmentTable(SourceTable):
     department_id: Name
 
 
+class PairingTable(SourceTable):
+    """When people came and left, as HR has verified it; times are the site's own."""
+
+    employee_id: Name
+    came: Name
+    left: Name
+
+
+class SignTable(SourceTable):
+    """People signing in and out, as it happens; times are the site's own."""
+
+    employee_id: Name
+    at: Name
+    is_sign_in: FlagColumn
+
+
 class Mapping(_Section):
-    """What a mapping file says."""
+    """What a mapping file says; the attendance's sections may be left out where the HRIS has no attendance."""
 
     system: Name
     schema_: Name | None = Field(None, alias="schema")
@@ -131,6 +147,8 @@ class Mapping(_Section):
     position: PositionTable | None = None
     account: AccountTable
     assignment: AssignmentTable
+    attendance_pairing: PairingTable | None = None
+    attendance_sign: SignTable | None = None
 
     @model_validator(mode="after")
     def _check_title(self) -> "Mapping":

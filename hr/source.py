@@ -1,6 +1,6 @@
 """Reading the HRIS: one statement an entity, built from the mapping, streamed in chunks."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -47,7 +47,7 @@ class Source:
                 counted = await connection.execute(rows.with_only_columns(func.count(), maintain_column_froms=True))
                 return int(counted.scalar_one())
             except DBAPIError as error:
-                await self._explain(entity, error)
+                await self._explain(_SECTIONS[entity], error)
                 raise
 
     async def read(self, entity: EntityName, chunk_rows: int) -> AsyncIterator[Sequence[Sequence[Any]]]:
@@ -61,12 +61,29 @@ class Source:
             SourceColumnMissing: The source lacks a table or column that the mapping names.
             DatabaseUnreachable: No connection.
         """
+        async for rows in self.stream(lambda dialect: self.statement(entity, dialect), _SECTIONS[entity], chunk_rows):
+            yield rows
+
+    async def stream(
+        self, build: Callable[[str], Select[Any]], sections: Sequence[str], chunk_rows: int
+    ) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """Stream the rows of any statement about tables of the mapping.
+
+        Args:
+            build: Gives the statement for the source's dialect, called by SQLAlchemy's name.
+            sections: The mapping's sections that it names, for messages.
+            chunk_rows: Rows a chunk; no more than about two chunks are in memory.
+
+        Raises:
+            SourceColumnMissing: The source lacks a table or column that the mapping names.
+            DatabaseUnreachable: No connection.
+        """
         async with self._database.engine().connect() as connection:
-            statement = self.statement(entity, connection.dialect.name)
+            statement = build(connection.dialect.name)
             try:
                 result = await connection.stream(statement, execution_options={"yield_per": chunk_rows})
             except DBAPIError as error:
-                await self._explain(entity, error)
+                await self._explain(sections, error)
                 raise
             async for rows in result.partitions():
                 yield rows
@@ -80,9 +97,9 @@ class Source:
         """
         return _STATEMENTS[entity](self._file.mapping, dialect)
 
-    async def _explain(self, entity: EntityName, error: DBAPIError) -> None:
+    async def _explain(self, sections: Sequence[str], error: DBAPIError) -> None:
         """Look for what the source lacks of the mapping: a driver's own message rarely tells the line to mend."""
-        for section in _SECTIONS[entity]:
+        for section in sections:
             source_table: SourceTable | None = getattr(self._file.mapping, section)
             if source_table is None:
                 continue
@@ -92,7 +109,7 @@ class Source:
     async def _check_section(
         self, connection: AsyncConnection, section: str, source_table: SourceTable, error: DBAPIError
     ) -> None:
-        named = _table(self._file.mapping, source_table, connection.dialect.name)
+        named = mapped_table(self._file.mapping, source_table, connection.dialect.name)
         label = ".".join(
             part for part in (self._file.mapping.qualified_schema(source_table), source_table.table) if part
         )
@@ -118,26 +135,34 @@ async def _can_select(connection: AsyncConnection, statement: Select[Any]) -> bo
     return True
 
 
-def _table(mapping: Mapping, source_table: SourceTable, dialect: str) -> FromClause:
+def mapped_table(mapping: Mapping, source_table: SourceTable, dialect: str) -> FromClause:
+    """Give a table of the mapping under a name of its own, with the columns that its section names.
+
+    Args:
+        mapping: The mapping.
+        source_table: One of its sections.
+        dialect: SQLAlchemy's name of the source's dialect; SQLite has no schemas, there they fall away.
+    """
     schema = None if dialect == "sqlite" else mapping.qualified_schema(source_table)
     columns = [column(name, String()) for name in source_table.column_keys()]
     # Through an alias a column cannot be mistaken for a text, as SQLite takes a quoted name that it does not know.
     return table(source_table.table, *columns, schema=schema).alias(source_table.table.lower())
 
 
-def _is(flag: Flag, source: FromClause) -> ColumnElement[bool]:
+def is_set(flag: Flag, source: FromClause) -> ColumnElement[bool]:
+    """Give the condition that a row of a mapped table has a flag."""
     if flag.column is None:
         return literal(1) == literal(1 if flag.always else 0)
     return source.c[flag.column] == literal(flag.equals)
 
 
 def _flag(flag: Flag, source: FromClause) -> ColumnElement[Any]:
-    return case((_is(flag, source), 1), else_=0)
+    return case((is_set(flag, source), 1), else_=0)
 
 
 def _departments(mapping: Mapping, dialect: str) -> Select[Any]:
     keys = mapping.department
-    department = _table(mapping, keys, dialect)
+    department = mapped_table(mapping, keys, dialect)
     return select(
         department.c[keys.id],
         department.c[keys.parent_id] if keys.parent_id else null(),
@@ -155,14 +180,14 @@ def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
     asked to sort: it has sorted the posts by their people already, and a second sort would hold back the first row.
     """
     keys = mapping.employee
-    employee = _table(mapping, keys, dialect)
+    employee = mapped_table(mapping, keys, dialect)
     post = _ranked_posts(mapping, dialect)
     name_parts = [employee.c[part] for part in (*keys.name_en, *keys.name_ar)]
     joined: FromClause = employee.join(post, (post.c.employee_id == employee.c[keys.id]) & (post.c.place == 1))
     title: ColumnElement[Any] = post.c.title
     if mapping.position is not None:
         # A position that is listed twice must not give its people twice.
-        position = _table(mapping, mapping.position, dialect)
+        position = mapped_table(mapping, mapping.position, dialect)
         titles = (
             select(
                 position.c[mapping.position.id].label("id"), func.min(position.c[mapping.position.title]).label("title")
@@ -179,8 +204,8 @@ def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
 
 def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
     keys = mapping.post
-    post = _table(mapping, keys, dialect)
-    department = _table(mapping, mapping.department, dialect)
+    post = mapped_table(mapping, keys, dialect)
+    department = mapped_table(mapping, mapping.department, dialect)
     department_id = department.c[mapping.department.id]
     position = post.c[keys.position_id] if keys.position_id else null()
     title = post.c[keys.title] if keys.title else null()
@@ -195,14 +220,14 @@ def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
             func.row_number().over(partition_by=post.c[keys.employee_id], order_by=order).label("place"),
         )
         .select_from(post.outerjoin(department, department_id == post.c[keys.department_id]))
-        .where(_is(keys.is_active, post))
+        .where(is_set(keys.is_active, post))
         .subquery("post")
     )
 
 
 def _accounts(mapping: Mapping, dialect: str) -> Select[Any]:
     keys = mapping.account
-    account = _table(mapping, keys, dialect)
+    account = mapped_table(mapping, keys, dialect)
     name = account.c[keys.user_name]
     wanted = [name.contains(part, autoescape=True) for part in keys.user_name_contains]
     return (
@@ -220,7 +245,7 @@ def _accounts(mapping: Mapping, dialect: str) -> Select[Any]:
 
 def _assignments(mapping: Mapping, dialect: str) -> Select[Any]:
     keys = mapping.assignment
-    assignment = _table(mapping, keys, dialect)
+    assignment = mapped_table(mapping, keys, dialect)
     columns = assignment.c[keys.employee_id], assignment.c[keys.department_id]
     return select(*columns).order_by(*columns)
 
