@@ -7,7 +7,7 @@ from typing import Any
 from shim.app import GatewayCelery
 from shim.settings import read_settings
 
-TASK_MODULES = ["tasks.attendance", "tasks.hris", "tasks.scheduler"]
+TASK_MODULES = ["tasks.attendance", "tasks.email", "tasks.hris", "tasks.scheduler"]
 VISIBILITY_SECONDS = 60
 
 

@@ -4,13 +4,16 @@
 `DATA_DIR`.
 """
 
+import json
+from email.utils import parseaddr
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -25,6 +28,11 @@ ASYNC_DRIVERS = {
     "mssql": "mssql+aioodbc",
     "sqlite": "sqlite+aiosqlite",
 }
+
+
+# How the connection to the mail server is encrypted: not at all, by STARTTLS, from the first byte.
+MAIL_SCHEMES = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 
 
 def _to_secret_url(value: Any) -> Any:
@@ -54,7 +62,48 @@ def _check_prefect_api_url(address: str) -> str:
     return address.rstrip("/")
 
 
+def _to_secret_mail_url(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is not a mail server's URL (the text is not shown: it may hold a password)") from None
+    if parts.scheme not in MAIL_SCHEMES or not host:
+        raise ValueError(
+            f"is not a mail server's URL: it begins with {', '.join(MAIL_SCHEMES)} and names a host "
+            "(the text is not shown: it may hold a password)"
+        )
+    if parts.password and parts.scheme == "smtp" and host not in LOOPBACK_HOSTS:
+        raise ValueError(
+            f"would send the password to {host} unencrypted: begin with smtp+starttls:// or smtps:// instead"
+        )
+    return SecretStr(value)
+
+
+def _check_sender(text: str) -> str:
+    address = parseaddr(text)[1]
+    if not text.isprintable() or not all(address.rpartition("@")[::2]):
+        raise ValueError(f"{text!r} is neither an address nor a name with an address in angle brackets")
+    return text
+
+
+def _parse_locales(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        named = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(named, dict) or not all("@" in key for key in named):
+        raise ValueError("is not a JSON object whose keys are addresses or domains with their @")
+    return {key.lower(): locale for key, locale in named.items()}
+
+
 SecretUrl = Annotated[SecretStr, BeforeValidator(_to_secret_url)]
+SecretMailUrl = Annotated[SecretStr, BeforeValidator(_to_secret_mail_url)]
+Locale = Literal["en", "ar"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -122,6 +171,41 @@ class Settings(BaseSettings):
         description="Months of meal requests that the attendance sync looks at, unless its caller says otherwise.",
         examples=["2"],
     )
+    mail_url: SecretMailUrl | None = Field(
+        None,
+        description="The mail server: `smtp://` (no encryption), `smtp+starttls://` or `smtps://`; `?ca_file=` names a "
+        "private authority. Default: mails are printed and written as `.eml` files below `DATA_DIR`, `mail/`.",
+        examples=["smtp+starttls://hr:password@mail.example.org:587"],
+    )
+    mail_from: Annotated[str, AfterValidator(_check_sender)] = Field(
+        "HR Flows <no-reply@localhost>",
+        description="The sender of all mails: an address, or a name and an address in angle brackets.",
+        examples=["Meal requests <meals@example.org>"],
+    )
+    mail_locale: Locale = Field(
+        "en",
+        description="Language of the mails to recipients that `MAIL_LOCALES` does not name: `en` or `ar`.",
+        examples=["ar"],
+    )
+    mail_locales: Annotated[dict[str, Locale], NoDecode, BeforeValidator(_parse_locales)] = Field(
+        default_factory=dict,
+        description="Languages of recipients: JSON of addresses, or of domains with their `@`. Default: none is named.",
+        examples=['{"@ar.example.org": "ar", "sara@example.org": "en"}'],
+    )
+    mail_timeout: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        description="Seconds that the mail server may take for one answer.",
+        examples=["30"],
+    )
+    mail_connections: int = Field(
+        2,
+        ge=1,
+        le=50,
+        description="Connections to the mail server that one burst of mails uses side by side.",
+        examples=["4"],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +236,11 @@ class Settings(BaseSettings):
     def has_biostar(self) -> bool:
         """Whether there is a BioStar to ask: one is configured, or the embedded file is there."""
         return self.biostar_database_url is not None or (self.data_dir / "biostar.sqlite3").exists()
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where mails are written when no mail server is configured."""
+        return self.data_dir / "mail"
 
     @property
     def site_zone(self) -> ZoneInfo:

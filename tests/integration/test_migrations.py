@@ -14,13 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, inspect, select, text
 
-from db import maria_database, migrate, staging, tables
+from db import mail, maria_database, migrate, staging, tables
 from db.engines import Database
 from errors import DatabaseUnreachable, SchemaMismatch
 from tests import servers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ALL_TABLES = {*tables.metadata.tables, *staging.metadata.tables}
+ALL_METADATA = (tables.metadata, staging.metadata, mail.metadata)
+ALL_TABLES = {name for metadata in ALL_METADATA for name in metadata.tables}
 
 
 async def run(database: Database, *statements: str) -> None:
@@ -65,8 +66,9 @@ def database(app_database_url: str) -> Database:
 async def test_an_empty_database_gets_exactly_the_tables_that_the_code_uses(app_database: Database) -> None:
     def differences(connection: Connection) -> Sequence[Any]:
         wanted = MetaData()
-        for table in (*tables.metadata.sorted_tables, *staging.metadata.sorted_tables):
-            table.to_metadata(wanted)
+        for metadata in ALL_METADATA:
+            for table in metadata.sorted_tables:
+                table.to_metadata(wanted)
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True}
         found: Sequence[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), wanted)
         return found
@@ -78,10 +80,10 @@ async def test_an_empty_database_gets_exactly_the_tables_that_the_code_uses(app_
 async def test_the_tables_are_defined_to_the_letter_as_the_code_defines_them(app_database: Database) -> None:
     migrated = await definitions(app_database)
     async with app_database.engine().begin() as connection:
-        await connection.run_sync(staging.metadata.drop_all)
-        await connection.run_sync(tables.metadata.drop_all)
-        await connection.run_sync(tables.metadata.create_all)
-        await connection.run_sync(staging.metadata.create_all)
+        for metadata in ALL_METADATA:
+            await connection.run_sync(metadata.drop_all)
+        for metadata in ALL_METADATA:
+            await connection.run_sync(metadata.create_all)
     assert migrated == await definitions(app_database)
     assert set(migrated) == ALL_TABLES
 
@@ -152,7 +154,7 @@ async def test_an_existing_database_is_adopted_and_its_tables_and_rows_stay_as_t
     before = await definitions(database)
     applied = await migrate.upgrade(database)
 
-    assert [step[:4] for step in applied] == ["0001", "0002", "0003"]
+    assert [step[:4] for step in applied] == ["0001", "0002", "0003", "0004"]
     after = await definitions(database)
     assert {name: after[name] for name in before} == before
     assert set(after) == ALL_TABLES | {"alembic_version"}
@@ -275,9 +277,9 @@ def test_the_command_says_what_it_does_and_check_changes_nothing(app_database_ur
 
     for _ in range(2):
         status, out = migrate_in_a_process("--check")
-        assert (status, out.count("to apply:")) == (3, 3)
+        assert (status, out.count("to apply:")) == (3, 4)
     status, out = migrate_in_a_process()
-    assert (status, out.count("applied:")) == (0, 3)
+    assert (status, out.count("applied:")) == (0, 4)
     assert servers.mariadb.PASSWORD not in out
     assert migrate_in_a_process("--check")[0] == 0
 

@@ -29,6 +29,13 @@ from settings import REPOSITORY, Settings, get_settings, load_settings
         ("REPLICATION_CHUNK_ROWS", "0", "greater than or equal to 100"),
         ("REPLICATION_MAX_DEACTIVATED_SHARE", "1.5", "less than or equal to 1"),
         ("REPLICATION_MAX_REJECTED_SHARE", "-0.1", "greater than or equal to 0"),
+        ("MAIL_URL", "http://mail:s3cret@host", "is not a mail server's URL"),
+        ("MAIL_URL", "smtp://hr:s3cret@host:s3cret", "is not a mail server's URL"),
+        ("MAIL_URL", "smtp://hr:s3cret@mail.example.org", "unencrypted"),
+        ("MAIL_FROM", "the HR department", "neither an address nor a name"),
+        ("MAIL_LOCALE", "fr", "Input should be 'en' or 'ar'"),
+        ("MAIL_LOCALES", "{", "is not JSON"),
+        ("MAIL_LOCALES", '{"sara": "ar"}', "keys are addresses or domains"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_wrong_and_an_example(
