@@ -15,6 +15,8 @@ A message names the thing and its value, never a secret. Callers catch the branc
     |   |-- SourceShrunken
     |   `-- TooManyRejected
     |-- AlreadyRunning           another run holds what this one needs
+    |-- InvalidArgument          a caller's value cannot be used; nothing was done
+    |-- MailServerUnreachable    no connection, or the server does not let us in
     `-- NotFound                 a row that was named does not exist
 """
 
@@ -84,3 +86,11 @@ class AlreadyRunning(SuiteError):
 
 class NotFound(SuiteError):
     """A row that a caller named does not exist."""
+
+
+class InvalidArgument(SuiteError, ValueError):
+    """A caller passed a value that cannot be used; nothing was written and nothing was sent."""
+
+
+class MailServerUnreachable(SuiteError):
+    """The mail server does not answer, or does not let us in."""
