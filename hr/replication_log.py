@@ -43,7 +43,7 @@ def operation_rows(context: LogContext, report: Report) -> list[dict[str, Any]]:
     for target, operation in OPERATIONS.items():
         counts = report.entities[target]
         told = (target, "user") if target == "security_user" else (target,)
-        row = _row(context, operation, is_successful=True)
+        row = log_row(context, operation, is_successful=True)
         row |= {
             "records_processed": counts.read,
             "records_created": counts.inserted,
@@ -58,12 +58,13 @@ def operation_rows(context: LogContext, report: Report) -> list[dict[str, Any]]:
 
 def failure_row(context: LogContext, error: Exception) -> dict[str, Any]:
     """Give the row of a replication that failed; a refused one tells what was found."""
-    row = _row(context, FAILURE, is_successful=False)
+    row = log_row(context, FAILURE, is_successful=False)
     details = error.details if isinstance(error, ReplicationRefused) else {}
     return row | {"error_message": f"{type(error).__name__}: {error}", "result": _to_json(details) if details else None}
 
 
-def _row(context: LogContext, operation: str, *, is_successful: bool) -> dict[str, Any]:
+def log_row(context: LogContext, operation: str, *, is_successful: bool) -> dict[str, Any]:
+    """Give the columns that a row of any operation has."""
     return {
         "id": str(uuid4()),
         "timestamp": context.now,

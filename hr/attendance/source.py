@@ -1,0 +1,133 @@
+"""Reading attendance from the HRIS: all that is wanted of up to 2,000 people over a span of days in one query."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, DateTime, Select, select, type_coerce
+
+from errors import MappingError
+from hr.attendance.days import Pair
+from hr.mapping import MappingFile, SourceTable
+from hr.source import Source, is_set, mapped_table
+
+Section = TypeVar("Section", bound=SourceTable)
+
+# SQL Server takes 2,100 parameters a statement, and its drivers need some for themselves.
+PEOPLE_PER_QUERY = 2_000
+CHUNK_ROWS = 20_000
+
+
+class AttendanceSource:
+    """The attendance tables of an HRIS.
+
+    Args:
+        source: The HRIS.
+        mapping_file: Which tables and columns hold what.
+    """
+
+    def __init__(self, source: Source, mapping_file: MappingFile) -> None:
+        self._source = source
+        self._file = mapping_file
+        self.system = source.system
+        self.queries = 0
+
+    async def read_pairs(
+        self, employee_ids: Sequence[int], first: date, last: date
+    ) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """Stream employee id, begin and end of the verified pairs of some people, in one query.
+
+        Args:
+            employee_ids: At most `PEOPLE_PER_QUERY`.
+            first: The first local day on which pairs begin.
+            last: The last one; pairs around both days may be among the rows.
+
+        Raises:
+            MappingError: The mapping says nothing of pairings.
+            SourceColumnMissing: The source lacks a table or column that the mapping names.
+            DatabaseUnreachable: No connection.
+        """
+        self.queries += 1
+        async for rows in self._source.stream(
+            lambda dialect: self.pairs_statement(dialect, employee_ids, first, last),
+            ["attendance_pairing"],
+            CHUNK_ROWS,
+        ):
+            yield rows
+
+    async def read_first_signs(self, employee_ids: Sequence[int], day: date) -> dict[int, datetime]:
+        """Give when people first signed in on a day, as naive times of the site, in one query for 2,000 people.
+
+        Args:
+            employee_ids: Any number.
+            day: The local day.
+
+        Returns:
+            The times by employee id; people who did not sign in are not in it.
+
+        Raises:
+            MappingError: The mapping says nothing of signs.
+            SourceColumnMissing: The source lacks a table or column that the mapping names.
+            DatabaseUnreachable: No connection.
+        """
+        firsts: dict[int, datetime] = {}
+        for start in range(0, len(employee_ids), PEOPLE_PER_QUERY):
+            asked = employee_ids[start : start + PEOPLE_PER_QUERY]
+            self.queries += 1
+            async for rows in self._source.stream(
+                lambda dialect, asked=asked: self.signs_statement(dialect, asked, day),  # type: ignore[misc]
+                ["attendance_sign"],
+                CHUNK_ROWS,
+            ):
+                for employee_id, at in rows:
+                    if at is not None and at.date() == day:
+                        firsts[employee_id] = min(at, firsts.get(employee_id, at))
+        return firsts
+
+    def pairs_statement(self, dialect: str, employee_ids: Sequence[int], first: date, last: date) -> Select[Any]:
+        """Build the statement of `read_pairs` for a dialect, called by SQLAlchemy's name."""
+        keys = self._section("attendance_pairing", self._file.mapping.attendance_pairing)
+        table = mapped_table(self._file.mapping, keys, dialect)
+        came, left = (type_coerce(table.c[name], DateTime()) for name in (keys.came, keys.left))
+        return select(table.c[keys.employee_id], came, left).where(
+            table.c[keys.employee_id].in_(employee_ids), _is_around(came, first, last)
+        )
+
+    def signs_statement(self, dialect: str, employee_ids: Sequence[int], day: date) -> Select[Any]:
+        """Build the statement of `read_first_signs` for a dialect, called by SQLAlchemy's name."""
+        keys = self._section("attendance_sign", self._file.mapping.attendance_sign)
+        table = mapped_table(self._file.mapping, keys, dialect)
+        at = type_coerce(table.c[keys.at], DateTime())
+        return select(table.c[keys.employee_id], at).where(
+            table.c[keys.employee_id].in_(employee_ids), is_set(keys.is_sign_in, table), _is_around(at, day, day)
+        )
+
+    def _section(self, name: str, section: Section | None) -> Section:
+        if section is None:
+            raise MappingError(
+                f"the mapping file {self._file.path} has no section [{name}], which attendance is read from: "
+                "add it (docs/mapping.md), or switch the attendance jobs off"
+            )
+        return section
+
+
+def group_pairs(
+    pairs: dict[tuple[int, date], list[Pair]], rows: Sequence[Sequence[Any]], wanted: set[tuple[int, date]]
+) -> None:
+    """Add the pairs of wanted people and days to what is known; the others fall away.
+
+    Args:
+        pairs: Pairs by employee id and local day; is filled.
+        rows: Employee id, begin, end.
+        wanted: Employee ids and local days.
+    """
+    for employee_id, came, left in rows:
+        if came is not None and (key := (employee_id, came.date())) in wanted:
+            pairs.setdefault(key, []).append(Pair(came, left))
+
+
+def _is_around(at: ColumnElement[datetime], first: date, last: date) -> ColumnElement[bool]:
+    # A second more on both sides: SQLite compares times as texts, with and without fractions.
+    second = timedelta(seconds=1)
+    begin, end = datetime.combine(first, time.min) - second, datetime.combine(last, time.max) + second
+    return at.between(begin, end)
