@@ -148,6 +148,35 @@ async def close_lost_executions(job_key: str, *, current_run_id: str) -> list[st
         return []
 
 
+async def close_ended_executions(job_key: str, *, current_run_id: str, dry_run: bool = False) -> list[str]:
+    """Close the executions of all jobs whose flow runs ended, or were deleted, without a report.
+
+    It needs no job's lock: runs that claim to be under way are left to their jobs' next runs. One that ended is
+    believed, one that was deleted failed.
+
+    Args:
+        job_key: The calling job.
+        current_run_id: The calling flow run.
+        dry_run: Only tell what would be closed.
+
+    Returns:
+        The ids of the executions that were, or would be, closed.
+    """
+    async with DatabaseSessionLocal() as session:
+        found = await repository.find_open_executions(session)
+    others = [each for each in found if each.run_id != current_run_id and _is_uuid(each.run_id)]
+    async with get_client() as client:
+        runs = await _find_runs(client, others, current_run_id)
+    ended = [
+        each
+        for each in others
+        if (run := runs.get(each.execution_id)) is None or (run.state is not None and run.state.is_final())
+    ]
+    if dry_run:
+        return [execution.execution_id for execution in ended]
+    return await _close(job_key, ended, runs, current_run_id)
+
+
 async def _write(job_key: str, flow_run: FlowRun, report: RunReport) -> None:
     for delay in (*REPORT_DELAYS, None):
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sqlalchemy import Table, delete, text
+from sqlalchemy import Table, delete, func, select, text
 
 from db.bulk_load import BulkLoader
 from db.engines import Database
@@ -30,13 +30,28 @@ STAGED_TABLES: dict[EntityName, Table] = {
     "account": staged_account,
     "assignment": staged_assignment,
 }
+_WORKING_TABLES = (*STAGED_TABLES.values(), planned_employee, planned_user, planned_assignment)
 
 
 async def empty_staging(database: Database) -> None:
     """Remove what an earlier replication staged, however that one ended."""
+    await empty_planned_and_staged(database)
     async with database.engine().begin() as connection:
-        for table in (*STAGED_TABLES.values(), planned_employee, planned_user, planned_assignment, rejected_row):
+        await _empty(connection, rejected_row)
+
+
+async def empty_planned_and_staged(database: Database) -> None:
+    """Remove what a replication staged and planned; the rows that it rejected stay, as its report refers to them."""
+    async with database.engine().begin() as connection:
+        for table in _WORKING_TABLES:
             await _empty(connection, table)
+
+
+async def count_planned_and_staged(database: Database) -> int:
+    """Count the rows that replications left in the tables that they work in."""
+    async with database.engine().connect() as connection:
+        counts = [await connection.scalar(select(func.count()).select_from(table)) for table in _WORKING_TABLES]
+    return sum(count or 0 for count in counts)
 
 
 async def stage(

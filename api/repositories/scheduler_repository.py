@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, Table, insert, select, update
+from sqlalchemy import Select, Table, insert, select, true, update
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -162,12 +162,12 @@ class SchedulerRepository:
         await _commit(session)
         return is_taken
 
-    async def find_open_executions(self, session: AsyncSession, job_key: str) -> list[OpenExecution]:
-        """List the executions of a job that have not ended, oldest first.
+    async def find_open_executions(self, session: AsyncSession, job_key: str | None = None) -> list[OpenExecution]:
+        """List the executions that have not ended, oldest first.
 
         Args:
             session: Of the application database.
-            job_key: The job.
+            job_key: The job; by default all jobs.
         """
         execution, status = scheduled_job_execution, scheduler_execution_status
         rows = await session.execute(
@@ -175,7 +175,10 @@ class SchedulerRepository:
             .join(status, status.c.id == execution.c.status_id)
             .join(scheduled_job, scheduled_job.c.id == execution.c.job_id)
             .join(task_function, task_function.c.id == scheduled_job.c.task_function_id)
-            .where(task_function.c.key == job_key, status.c.code.in_(OPEN_STATUSES))
+            .where(
+                status.c.code.in_(OPEN_STATUSES),
+                true() if job_key is None else task_function.c.key == job_key,
+            )
             .order_by(execution.c.id)
         )
         return [OpenExecution(*row) for row in rows]
