@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 
-from deployments.cron_fields import BOUNDS, CronFields, TriggerRefused, parse_cron
+from deployments.cron_fields import BOUNDS, CronFields, DayField, TriggerRefused, parse_cron
 from deployments.fire_times import clock_changes, fire_times
 
 Schedule = CronSchedule | IntervalSchedule | RRuleSchedule
@@ -32,6 +32,7 @@ FIRES_PER_YEAR_FROM_JANUARY = 20_000
 AROUND_A_CHANGE = timedelta(hours=2)
 DAYS_OF_RRULE = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 SHORTEST_SERIES = 3
+FEWEST_DAYS = 28
 NO_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 
@@ -100,7 +101,7 @@ def translate_cron(fields: CronFields, timezone: str, today: date) -> tuple[Sche
         # The same minutes of every hour, whatever it is called: in UTC there are no changes of the clocks.
         return (_make_cron(fields, "UTC"),)
     left_out, extra = _find_exceptions(fields, zone, changes)
-    if not left_out and not extra and fields.day.is_plain:
+    if not left_out and not extra and _cron_knows(fields.day):
         return (_make_cron(fields, timezone),)
     begin = today.replace(month=today.month if fires_per_year > FIRES_PER_YEAR_FROM_JANUARY else 1, day=1)
     main = RRuleSchedule(rrule=_make_rrule(fields, begin, left_out), timezone=timezone)
@@ -176,6 +177,11 @@ def _matching_times(
                 elif start <= instant <= end:
                     found.setdefault(instant, []).append(local)
     return found
+
+
+def _cron_knows(day: DayField) -> bool:
+    # Prefect's cron misses 1 March where a list of days goes beyond February's end.
+    return day.is_plain and (len(day.numbers) == BOUNDS["day"][1] or max(day.numbers) <= FEWEST_DAYS)
 
 
 def _has_whole_hours(zone: ZoneInfo, changes: Iterable[datetime]) -> bool:
