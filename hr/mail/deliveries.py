@@ -1,0 +1,190 @@
+"""What became of each mail: the states of `mail_delivery`, and who may change them.
+
+    pending -> sending -> sent
+                       -> refused   the server will never take it
+                       -> pending   not now; a retry may send it
+                       -> unknown   nobody knows whether the server took it; sent again only on purpose
+
+A mail is sent by whoever has turned its row from pending to sending, which the database lets only one do. Who sends
+keeps saying so (`extend`); a row of which nobody has said so for a while has lost its process and becomes unknown.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Literal
+
+from sqlalchemy import case, insert, select, update
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.mail import KEY_LENGTH, mail_delivery
+from errors import InvalidArgument
+from hr.mail.notices import Notice
+
+State = Literal["pending", "sending", "sent", "refused", "unknown"]
+CLAIM_SECONDS = 20.0
+EXTEND_SECONDS = 5.0
+LOST = "its process was lost while it was being sent"
+KEYS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What is known of a mail.
+
+    Attributes:
+        key: Whose mail it is: a Celery task id or a flow run id.
+        state: Its state.
+        message_id: Its Message-ID.
+        answer: What the mail server said, or what went wrong.
+        claimed_until: Until when its process has said it will be sending it.
+    """
+
+    key: str
+    state: State
+    message_id: str
+    answer: str | None
+    claimed_until: datetime | None
+
+    def has_lost_its_process(self, now: datetime) -> bool:
+        """Whether it was being sent and nobody has said for long that it still is."""
+        return self.state == "sending" and (self.claimed_until is None or self.claimed_until < now)
+
+
+async def register(session: AsyncSession, notices: Mapping[str, Notice], domain: str) -> dict[str, Delivery]:
+    """Remember mails before they go out; those that are remembered already stay as they are.
+
+    Args:
+        session: Of the application database, in a transaction.
+        notices: The mails by key.
+        domain: What the Message-IDs end with.
+
+    Returns:
+        What is known of all of them, by key.
+
+    Raises:
+        InvalidArgument: A key is too long.
+    """
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "key": _check_key(key),
+            "message_id": f"<{sha256(key.encode()).hexdigest()[:32]}@{domain}>",
+            "kind": notice.kind,
+            "recipient": notice.recipient,
+            "arguments": notice.to_json(),
+            "state": "pending",
+            "created_at": now,
+            "updated_at": now,
+        }
+        for key, notice in sorted(notices.items())
+    ]
+    if rows:
+        await session.execute(_insert_unless_present(session), rows)
+    return await read(session, list(notices))
+
+
+async def read(session: AsyncSession, keys: Sequence[str]) -> dict[str, Delivery]:
+    """Give what is known of mails, by key."""
+    table = mail_delivery
+    columns = (table.c.key, table.c.state, table.c.message_id, table.c.answer, table.c.claimed_until)
+    found = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        page = keys[start : start + KEYS_AT_ONCE]
+        for row in await session.execute(select(*columns).where(table.c.key.in_(page))):
+            found[row.key] = Delivery(*row)
+    return found
+
+
+async def claim(session: AsyncSession, keys: Collection[str], owner: str) -> set[str]:
+    """Turn pending mails into mails that this process is sending.
+
+    Args:
+        session: Of the application database, in a transaction; the mails may be sent once it is committed.
+        keys: The mails' keys.
+        owner: The process's own id.
+
+    Returns:
+        The keys that were claimed; the others are no longer pending.
+    """
+    table = mail_delivery
+    now = datetime.now(UTC)
+    claimed: CursorResult[Any] = await session.execute(  # type: ignore[assignment]
+        update(table)
+        .where(table.c.key.in_(keys), table.c.state == "pending")
+        .values(
+            state="sending",
+            claim=owner,
+            claimed_until=now + timedelta(seconds=CLAIM_SECONDS),
+            attempts=table.c.attempts + 1,
+            updated_at=now,
+        )
+    )
+    if claimed.rowcount == len(keys):
+        return set(keys)
+    mine = select(table.c.key).where(table.c.key.in_(keys), table.c.state == "sending", table.c.claim == owner)
+    return set(await session.scalars(mine))
+
+
+async def record(session: AsyncSession, ends: Mapping[str, tuple[State, str]], owner: str) -> None:
+    """Note how the sending of mails ended.
+
+    A row that was taken for lost meanwhile is set right.
+
+    Args:
+        session: Of the application database, in a transaction.
+        ends: The new state, and what the server said, by key.
+        owner: The process that sent them.
+    """
+    if not ends:
+        return
+    table = mail_delivery
+    await session.execute(
+        update(table)
+        .where(table.c.key.in_(sorted(ends)), table.c.claim == owner, table.c.state.in_(["sending", "unknown"]))
+        .values(
+            state=case({key: state for key, (state, _) in ends.items()}, value=table.c.key),
+            answer=case({key: answer for key, (_, answer) in ends.items()}, value=table.c.key),
+            claimed_until=None,
+            updated_at=datetime.now(UTC),
+        )
+    )
+
+
+async def extend(session: AsyncSession, owner: str) -> None:
+    """Say that this process is still sending what it claimed."""
+    table = mail_delivery
+    until = datetime.now(UTC) + timedelta(seconds=CLAIM_SECONDS)
+    await session.execute(
+        update(table).where(table.c.claim == owner, table.c.state == "sending").values(claimed_until=until)
+    )
+
+
+async def give_up_lost(session: AsyncSession) -> int:
+    """Turn mails whose process was lost while it sent them into unknown ones; gives their number."""
+    table = mail_delivery
+    now = datetime.now(UTC)
+    lost: CursorResult[Any] = await session.execute(  # type: ignore[assignment]
+        update(table)
+        .where(table.c.state == "sending", table.c.claimed_until < now)
+        .values(state="unknown", answer=LOST, claimed_until=None, updated_at=now)
+    )
+    return lost.rowcount
+
+
+def _check_key(key: str) -> str:
+    if len(key) > KEY_LENGTH:
+        raise InvalidArgument(f"the task id {key[:40]!r}… has {len(key)} characters, at most {KEY_LENGTH} are kept")
+    return key
+
+
+def _insert_unless_present(session: AsyncSession) -> Any:
+    if session.get_bind().dialect.name == "mysql":
+        statement = mysql.insert(mail_delivery)
+        return statement.on_duplicate_key_update(key=statement.inserted.key)
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(mail_delivery).on_conflict_do_nothing()
+    return insert(mail_delivery)
