@@ -4,9 +4,9 @@ from sqlalchemy import Select, Subquery, Table, and_, delete, func, insert, lite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.staging import planned_employee, staged_employee
-from db.tables import department, employee
+from db.tables import employee
 from hr.merge.report import Counts, Findings
-from hr.merge.rows import Comparison, RowMerge, find_rejected, reject, reject_repeated_ids
+from hr.merge.rows import Comparison, RowMerge, department_ids, find_rejected, reject, reject_repeated_ids
 
 ENTITY = "employee"
 _STAGED = ("hris_id", "row_no", "code", "name_en", "name_ar", "title", "department_hris_id")
@@ -55,8 +55,7 @@ async def _choose_candidates(connection: AsyncConnection) -> Table:
     await connection.execute(delete(planned_employee))
     if (await connection.execute(select(employee.c.id).limit(1))).first() is None:
         return staged_employee
-    staged = staged_employee.c
-    same_department = department.c.hris_id == staged.department_hris_id
+    staged, department = staged_employee.c, department_ids()
     differs = or_(
         employee.c.code.is_distinct_from(staged.code),
         employee.c.is_active.is_distinct_from(True),
@@ -67,7 +66,7 @@ async def _choose_candidates(connection: AsyncConnection) -> Table:
     rows = (
         select(*(staged[name] for name in _STAGED))
         .select_from(staged_employee)
-        .outerjoin(department, same_department)
+        .outerjoin(department, department.c.hris_id == staged.department_hris_id)
         .outerjoin(employee, employee.c.id == staged.hris_id)
         .where(staged.is_refused.is_(False), differs)
     )
@@ -87,7 +86,7 @@ async def _count_kept(connection: AsyncConnection, candidates: Table) -> int:
 
 
 def _wanted(candidates: Table) -> Subquery:
-    rows = candidates.c
+    rows, department = candidates.c, department_ids()
     return (
         select(
             rows.hris_id.label("id"),
@@ -114,7 +113,7 @@ def _refused(rows: Table, reason: str) -> Select[tuple[int, int, int, str]]:
 
 
 def _of_unknown_department(candidates: Table) -> Select[tuple[int, int, int, str]]:
-    hris_id = candidates.c.department_hris_id
+    hris_id, department = candidates.c.department_hris_id, department_ids()
     return (
         _refused(candidates, "unknown department")
         .outerjoin(department, department.c.hris_id == hris_id)
