@@ -2,13 +2,13 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.schedules import CronSchedule
@@ -46,6 +46,27 @@ def connect() -> Iterator[SyncPrefectClient]:
     Raises:
         DeployError: No server is configured, or it cannot be reached.
     """
+    with _explain_outage(), get_client(sync_client=True) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect_async() -> AsyncIterator[PrefectClient]:
+    """Open an asynchronous client; see `connect`.
+
+    Yields:
+        The client.
+
+    Raises:
+        DeployError: No server is configured, or it cannot be reached.
+    """
+    with _explain_outage():
+        async with get_client() as client:
+            yield client
+
+
+@contextmanager
+def _explain_outage() -> Iterator[None]:
     address = get_current_settings().api.url
     if address is None:
         # Prefect would start a server of its own for this one process.
@@ -54,8 +75,7 @@ def connect() -> Iterator[SyncPrefectClient]:
             "PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
     try:
-        with get_client(sync_client=True) as client:
-            yield client
+        yield
     except httpx.TransportError as error:
         raise DeployError(
             f"the Prefect server at {address} (PREFECT_API_URL) cannot be reached: {error}. "
