@@ -54,14 +54,10 @@ class BioStar:
     Attributes:
         database: Where it is.
         zone: The site's time zone, in which a day is meant.
-        queries: Event queries so far, by table.
     """
 
     database: Database
     zone: tzinfo
-
-    def __post_init__(self) -> None:
-        self.queries: dict[str, int] = defaultdict(int)
 
     async def read_days(self, wanted: Iterable[tuple[str, date]]) -> dict[tuple[str, date], list[DoorEvent]]:
         """Give the events of people on days, each table of the span asked once for every 2,000 people.
@@ -108,7 +104,6 @@ class BioStar:
         ignored = 0
         async with self.database.engine().connect() as connection:
             for name in await find_event_tables(connection, begin, end):
-                self.queries[name] += 1
                 rows = await connection.execute(ids_statement(name, begin, end))
                 ignored += sum(events for user, events in rows if (user or "").strip() not in codes)
         return ignored
@@ -118,7 +113,6 @@ class BioStar:
     ) -> dict[str, list[DoorEvent]]:
         events: dict[str, list[DoorEvent]] = defaultdict(list)
         for name in tables:
-            self.queries[name] += 1
             statement = events_statement(name, codes, begin, end)
             result = await connection.stream(statement, execution_options={"yield_per": CHUNK_ROWS})
             async for user, seconds, key in result:

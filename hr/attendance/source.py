@@ -30,7 +30,6 @@ class AttendanceSource:
         self._source = source
         self._file = mapping_file
         self.system = source.system
-        self.queries = 0
 
     async def read_pairs(
         self, employee_ids: Sequence[int], first: date, last: date
@@ -47,7 +46,6 @@ class AttendanceSource:
             SourceColumnMissing: The source lacks a table or column that the mapping names.
             DatabaseUnreachable: No connection.
         """
-        self.queries += 1
         async for rows in self._source.stream(
             lambda dialect: self.pairs_statement(dialect, employee_ids, first, last),
             ["attendance_pairing"],
@@ -73,7 +71,6 @@ class AttendanceSource:
         firsts: dict[int, datetime] = {}
         for start in range(0, len(employee_ids), PEOPLE_PER_QUERY):
             asked = employee_ids[start : start + PEOPLE_PER_QUERY]
-            self.queries += 1
             async for rows in self._source.stream(
                 lambda dialect, asked=asked: self.signs_statement(dialect, asked, day),  # type: ignore[misc]
                 ["attendance_sign"],
