@@ -4,7 +4,8 @@
 Prefect is imported only where a flow is defined or runs.
 """
 
+from shim.batches.contract import Batch
 from shim.bounds import Within
 from shim.task import FlowTask, shared_task
 
-__all__ = ["FlowTask", "Within", "shared_task"]
+__all__ = ["Batch", "FlowTask", "Within", "shared_task"]

@@ -18,12 +18,16 @@ from kombu.message import Message
 from redis.exceptions import RedisError
 
 from shim import report
+from shim.batches.creation import PREFIX, FollowedBatch
+from shim.batches.following import BatchFollower
+from shim.batches.membership import open_membership
+from shim.batches.runs import BatchRuns
 from shim.call import Call
 from shim.errors import RunFailed
 from shim.intake import FlowRequest
 from shim.ledger import LEASE_SECONDS, Ledger
 from shim.outcome import Outcome
-from shim.runs import FINAL, PAGE, Runs
+from shim.runs import FINAL, PAGE
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +71,10 @@ class Follower:
 
     Attributes:
         idle: Set while nothing is followed.
+        batches: Follows the runs of batches.
     """
 
-    def __init__(self, app: Any, runs: Runs, ledger: Ledger, hostname: str) -> None:
+    def __init__(self, app: Any, runs: BatchRuns, ledger: Ledger, hostname: str) -> None:
         self.app = app
         self.runs = runs
         self.ledger = ledger
@@ -80,11 +85,12 @@ class Follower:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._due: dict[str, float] = {}
+        self.batches = BatchFollower(app, runs, ledger, open_membership(ledger), self._request)
 
     @property
     def count(self) -> int:
-        """How many calls are followed."""
-        return len(self._followed)
+        """How many runs are followed."""
+        return len(self._followed) + len(self.batches)
 
     def follow(self, call: Followed) -> bool:
         """Follow a call from now on.
@@ -101,6 +107,12 @@ class Follower:
             self._followed[call.key] = call
             self.idle.clear()
         return True
+
+    def follow_batch(self, batch: FollowedBatch) -> None:
+        """Follow the run of a batch from now on."""
+        with self._lock:
+            self.batches.follow(batch)
+            self.idle.clear()
 
     def stop(self) -> None:
         """Leave all calls to whoever claims them next."""
@@ -125,7 +137,7 @@ class Follower:
                 pause = OUTAGE_PAUSE
             self._stopped.wait(pause)
         with suppress(*OUTAGES):
-            for key in list(self._followed):
+            for key in [*self._followed, *(batch.key for batch in self.batches.snapshot())]:
                 self.ledger.release(key)
 
     def _look_after_all(self) -> None:
@@ -139,6 +151,8 @@ class Follower:
         waiting = [call for call in calls if not call.runs_now]
         self._look(waiting, ["RUNNING", *FINAL])
         self._look(running, ["SCHEDULED", *FINAL])
+        self.batches.look()
+        self._note_idleness()
         if self._is_due("inventory", INVENTORY_SECONDS):
             self._look_for_deleted(calls)
 
@@ -157,7 +171,11 @@ class Follower:
     def _forget(self, call: Followed) -> None:
         with self._lock:
             self._followed.pop(call.key, None)
-            if not self._followed:
+        self._note_idleness()
+
+    def _note_idleness(self) -> None:
+        with self._lock:
+            if self.count == 0:
                 self.idle.set()
 
     def _finish(self, call: Followed) -> None:
@@ -167,13 +185,22 @@ class Follower:
 
     def _renew(self) -> None:
         calls = self.snapshot()
-        for key in self.ledger.renew({call.key: call.run_id for call in calls}):
+        kept = {call.key: call.run_id for call in calls}
+        kept |= {batch.key: batch.run_id for batch in self.batches.snapshot()}
+        for key in self.ledger.renew(kept):
             # Another worker has taken it over while this one was held up.
-            self._forget(self._followed[key])
+            if key in self._followed:
+                self._forget(self._followed[key])
+            self.batches.forget(key)
 
     def _adopt(self) -> None:
         """Take over the calls of workers that are gone."""
         left = {key: run_id for key, run_id in self.ledger.abandoned().items() if key not in self._followed}
+        for key in [key for key in left if key.startswith(PREFIX)]:
+            run_id = left.pop(key)
+            if key not in self.batches:
+                self.batches.adopt(key, run_id)
+                self.idle.clear()
         for keys in _pages(list(left)):
             found = {run["id"]: run for run in self.runs.read([left[key] for key in keys])}
             for key in keys:
@@ -202,6 +229,7 @@ class Follower:
         task = self.app.tasks[call.task_name]
         request = FlowRequest(message, app=self.app, hostname=self.hostname, task=task, utc=True)
         request.acknowledged = True
+        request.call = call
         return request
 
     def _call_off(self, calls: list[Followed]) -> None:

@@ -2,7 +2,8 @@
 
 Messages become flow runs, one run for each task id, however often the message comes. From then on Prefect holds the
 call and the message is acknowledged; which worker follows it is written in the ledger. One thread creates runs, one
-follows them all. Neither needs the worker's pool, so it is the same under prefork, threads, solo and gevent.
+creates those of batches, one follows them all. None needs the worker's pool, so it is the same under prefork, threads,
+solo and gevent.
 """
 
 import logging
@@ -22,6 +23,8 @@ from celery.worker.control import inspect_command
 from celery.worker.state import task_ready
 
 from shim import report
+from shim.batches.collector import Collector
+from shim.batches.creation import acknowledge_all
 from shim.call import Call
 from shim.errors import ArgumentInvalid, DeploymentMissing, RunFailed
 from shim.follower import OUTAGES, Followed, Follower
@@ -32,6 +35,7 @@ from shim.task import FlowTask
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+LEFT_SECONDS = 2.0
 SHUTDOWN_NOTICE_SECONDS = 10.0
 STOP_SECONDS = 5.0
 SERVER_ERROR = 500
@@ -41,8 +45,13 @@ SERVER_ERROR = 500
 def inspect_flow_runs(state: Any, **_: Any) -> dict[str, Any]:
     """Say what the worker's gateway does: `celery -A celery_app inspect flow_runs`."""
     follower = state.consumer.controller.gateway.follower
+    batched = {
+        request.id: follower.runs.url(batch.run_id)
+        for batch in follower.batches.snapshot()
+        for request in list(batch.open.values())
+    }
     return {
-        "followed": {call.request.id: follower.runs.url(call.run_id) for call in follower.snapshot()},
+        "followed": {call.request.id: follower.runs.url(call.run_id) for call in follower.snapshot()} | batched,
         "created": follower.runs.created,
         "requests": follower.runs.requests,
         "prefect": follower.runs.api_url,
@@ -72,6 +81,7 @@ class Gateway:
         self.app = app
         self.hostname = hostname
         self._taken: queue.SimpleQueue[FlowRequest | None] = queue.SimpleQueue()
+        self._collector = Collector()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.follower: Follower | None = None
@@ -81,21 +91,33 @@ class Gateway:
         """Whether calls of a task become flow runs."""
         return isinstance(task, FlowTask) and getattr(task, "body", None) is not None
 
+    def batches(self, request: FlowRequest) -> bool:
+        """Whether a call runs together with others: its task wants it, and it asks for nothing that a batch lacks."""
+        return request.task.batch is not None and request.eta is None and not any(request.time_limits)
+
     def take(self, request: FlowRequest) -> None:
         """Take over a request; returns at once."""
-        self._taken.put(request)
+        if self.batches(request):
+            self._collector.add(request)
+        else:
+            self._taken.put(request)
 
     def start(self) -> None:
-        """Start the two threads; called by the worker."""
-        from shim.runs import Runs
+        """Start the threads; called by the worker."""
+        from shim.batches.runs import BatchRuns
 
         life = f"{self.hostname}/{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         # One line for each request would bury the worker's own log.
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        runs = self._exits.enter_context(Runs())
+        runs = self._exits.enter_context(BatchRuns())
         self.follower = Follower(self.app, runs, open_ledger(self.app, life), self.hostname)
         logger.info("Calls become flow runs on %s", self.follower.runs.api_url)
-        for name, target in (("flow run creation", self._create_runs), ("flow runs", self.follower.run)):
+        threads = {
+            "flow run creation": self._create_runs,
+            "batch creation": self._create_batches,
+            "flow runs": self.follower.run,
+        }
+        for name, target in threads.items():
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -104,6 +126,7 @@ class Gateway:
         """Follow all runs to their ends, then stop; calls that have no run yet stay with the broker."""
         self._stopping.set()
         self._taken.put(None)
+        self._collector.close()
         if self.follower is not None:
             while not self.follower.idle.wait(SHUTDOWN_NOTICE_SECONDS):
                 logger.info(
@@ -115,6 +138,7 @@ class Gateway:
         """Stop at once and leave the runs to another worker, or to the next life of this one."""
         self._stopping.set()
         self._taken.put(None)
+        self._collector.close()
         if self.follower is not None:
             self.follower.stop()
         for thread in self._threads:
@@ -125,6 +149,57 @@ class Gateway:
         while (request := self._taken.get()) is not None and not self._stopping.is_set():
             while not self._stopping.is_set() and not self._try_to_create(request):
                 self._stopping.wait(RETRY_SECONDS)
+
+    def _create_batches(self) -> None:
+        while requests := self._collector.take():
+            batch_id = str(uuid.uuid4())
+            while not self._stopping.is_set() and not self._try_to_create_batch(requests, batch_id):
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _try_to_create_batch(self, requests: list[FlowRequest], batch_id: str) -> bool:
+        """Create the run of a batch, and say whether its calls are dealt with."""
+        name = requests[0].name
+        try:
+            self._create_batch([request for request in requests if not request.acknowledged], batch_id)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code < SERVER_ERROR:
+                refusal = RunFailed(f"Prefect refuses a batch of {name}: {error.response.text}")
+                return self._try_to_refuse_all(requests, refusal)
+            logger.warning("%d calls of %s wait: %s", len(requests), name, error)
+            return False
+        except OUTAGES as error:
+            logger.warning("%d calls of %s wait: %s: %s", len(requests), name, type(error).__name__, error)
+            return False
+        except DeploymentMissing as error:
+            return self._try_to_refuse_all(requests, error)
+        except Exception as error:
+            # One batch that cannot be handled must not stop all others.
+            logger.exception("A batch of %s cannot become a flow run", name)
+            return self._try_to_refuse_all(requests, error)
+        return True
+
+    def _create_batch(self, requests: list[FlowRequest], batch_id: str) -> None:
+        follower = self.follower
+        if follower is None:
+            return
+        sifted = follower.batches.creation.sift(requests)
+        if not sifted:
+            return
+        batch, left = follower.batches.creation.create(sifted, batch_id)
+        if batch.open:
+            follower.follow_batch(batch)
+            if follower.ledger.is_shared:
+                acknowledge_all(list(batch.open.values()))
+            logger.info(
+                "%d calls of %s are flow run %s", len(batch.members), batch.task.name, follower.runs.url(batch.run_id)
+            )
+        for request in left:
+            # Whoever followed them is gone; they are this worker's, or another's, as soon as that batch is taken over.
+            logger.info("Task %s[%s] waits for its batch to be taken over", request.name, request.id)
+            threading.Timer(LEFT_SECONDS, self._collector.add, [request]).start()
+
+    def _try_to_refuse_all(self, requests: list[FlowRequest], error: Exception) -> bool:
+        return all(self._try_to_refuse(request, error) for request in requests if not request.acknowledged)
 
     def _try_to_create(self, request: FlowRequest) -> bool:
         """Create the run of a request, and say whether the request is dealt with."""

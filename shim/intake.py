@@ -20,11 +20,27 @@ class FlowRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         gateway: Who follows the run.
         terminated: Whether somebody asked for the end of the run.
         callbacks_sent: Whether the canvas has been told of the result.
+        call: The call, once it belongs to a batch.
+        held_by: The consumer's counter of messages, while it counts this one as held.
     """
 
     gateway: Any = None
     terminated = False
     callbacks_sent = False
+    call: Any = None
+    held_by: Any = None
+
+    def hold(self, counter: Any) -> None:
+        """Let the broker send on although this message is not acknowledged soon: its batch waits for more of them."""
+        self.held_by = counter
+        counter.increment_eventually()
+
+    def acknowledge(self) -> None:
+        """See Celery's method."""
+        held_by, self.held_by = self.held_by, None
+        super().acknowledge()
+        if held_by is not None:
+            held_by.decrement_eventually()
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End the run, as `revoke(terminate=True)` asks; no process of this worker is concerned."""
@@ -74,6 +90,8 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         task_reserved(request)
         for callback in callbacks or ():
             callback(request)
+        if gateway.batches(request):
+            request.hold(consumer.qos)
         gateway.take(request)
 
     return take_message

@@ -70,7 +70,7 @@ class Runs:
         Raises:
             DeploymentMissing: No deployment runs the task's flow.
         """
-        deployment = self._find_deployment(task)
+        deployment = self._find_deployment(task.name, task.deployed_entrypoint)
         parameters = call.parameters(task.call_signature)
         artifact = self._store_body(call) if call.is_long() else None
         due = datetime.now(UTC) + timedelta(seconds=delay)
@@ -142,8 +142,8 @@ class Runs:
         """Give the run's address in the UI."""
         return url_for("flow-run", obj_id=UUID(run_id), default_base_url=DEFAULT_API_URL.removesuffix("/api"))
 
-    def _find_deployment(self, task: FlowTask) -> str:
-        wanted = _dotted(task.deployed_entrypoint)
+    def _find_deployment(self, task_name: str, entrypoint: str) -> str:
+        wanted = _dotted(entrypoint)
         age = time.monotonic() - self._deployments_read
         if age > DEPLOYMENTS_VALID_SECONDS or (
             wanted not in self._deployments and age > DEPLOYMENTS_ASKED_AGAIN_SECONDS
@@ -151,8 +151,8 @@ class Runs:
             self._read_deployments()
         if wanted not in self._deployments:
             raise DeploymentMissing(
-                f"no deployment on {self.api_url} runs task {task.name}: none has the entry point "
-                f"{task.deployed_entrypoint}. Add it to prefect.yaml and run `prefect deploy --all`"
+                f"no deployment on {self.api_url} runs task {task_name}: none has the entry point "
+                f"{entrypoint}. Add it to prefect.yaml and run `prefect deploy --all`"
             )
         return self._deployments[wanted]
 

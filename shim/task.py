@@ -11,11 +11,16 @@ import celery
 from celery import Task
 
 from shim.arguments import Check, check_values, checks_of
+from shim.batches.contract import Batch
 from shim.context import ContextStack, FlowContext
+from shim.errors import ShimError
 from shim.signatures import call_signature
 
 if TYPE_CHECKING:
     from prefect import Flow
+
+# What holds for a run, and cannot be held for one call among others in it.
+BATCHES_CANNOT = {"rate_limit", "soft_time_limit", "time_limit"}
 
 
 class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
@@ -28,6 +33,7 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
         body: The function under the decorator.
         takes_self: Whether the body takes the task as its first argument (`bind=True`).
         flow_entrypoint: Dotted path of the flow that does the work, or None when the body does.
+        batch: How calls that arrive together run together, or None when each runs alone.
     """
 
     abstract = True
@@ -35,6 +41,7 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
     body: Callable[..., Any]
     takes_self = False
     flow_entrypoint: str | None = None
+    batch: Batch | None = None
     _derived_flow: "Flow[..., Any] | None" = None
     _checks: tuple[inspect.Signature, dict[str, Check]] | None = None
 
@@ -67,6 +74,27 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
 
         def decorate(function: Callable[..., Any]) -> "Flow[..., Any]":
             return make_flow(self, function, bound=False, name=name, **options)
+
+        return decorate
+
+    def batch_flow(
+        self, *, name: str | None = None, **options: Any
+    ) -> "Callable[[Callable[..., Any]], Flow[..., Any]]":
+        """Make the decorated asynchronous function the flow that runs batches of this task's calls.
+
+        The function takes a list of `shim.batches.flow.BatchedCall` and ends each of them.
+
+        Args:
+            name: The flow's name; by default the function's, with dashes.
+            options: Other options of `prefect.flow`.
+
+        Returns:
+            A decorator that turns a function into a Prefect flow.
+        """
+        from shim.batches.flow import make_batch_flow
+
+        def decorate(function: Callable[..., Any]) -> "Flow[..., Any]":
+            return make_batch_flow(self, function, name=name, **options)
 
         return decorate
 
@@ -133,17 +161,20 @@ def shared_task(function: Callable[..., Any], /) -> FlowTask: ...
 
 @overload
 def shared_task(
-    *, flow: str | None = None, base: type[Task] | None = None, **options: Any
+    *, flow: str | None = None, batch: Batch | None = None, base: type[Task] | None = None, **options: Any
 ) -> Callable[[Callable[..., Any]], FlowTask]: ...
 
 
-def shared_task(*args: Any, flow: str | None = None, base: type[Task] | None = None, **options: Any) -> Any:
+def shared_task(
+    *args: Any, flow: str | None = None, batch: Batch | None = None, base: type[Task] | None = None, **options: Any
+) -> Any:
     """Make a function a Celery task that runs as a Prefect flow; takes everything that `celery.shared_task` takes.
 
     Args:
         args: The function, when used as a bare decorator.
         flow: Dotted path of the flow that does the work, for example `flows.hris.replicate`; imported only by workers
             and eager calls. Without it the decorated function is the body.
+        batch: Have calls that arrive together run together.
         base: A task class of your own; it is combined with `FlowTask`.
         options: Celery's task options.
 
@@ -151,6 +182,11 @@ def shared_task(*args: Any, flow: str | None = None, base: type[Task] | None = N
         The task, or a decorator that makes it.
     """
     bound = bool(options.get("bind"))
+    if batch is not None and BATCHES_CANNOT & options.keys():
+        raise ShimError(
+            f"a task whose calls run together cannot have {', '.join(sorted(BATCHES_CANNOT & options.keys()))}: "
+            "one run holds calls of many callers. Leave out the option or `batch`"
+        )
 
     def decorate(function: Callable[..., Any]) -> Any:
         return celery.shared_task(
@@ -158,6 +194,7 @@ def shared_task(*args: Any, flow: str | None = None, base: type[Task] | None = N
             body=staticmethod(function),
             takes_self=bound,
             flow_entrypoint=flow,
+            batch=batch,
             **options,
         )(_run_here(function, flow, bound=bound))
 

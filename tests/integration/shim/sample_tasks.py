@@ -12,7 +12,7 @@ from typing import Any
 from celery import Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
-from shim import shared_task
+from shim import Batch, shared_task
 
 MODULE = "tests.integration.shim.sample_tasks"
 EFFECTS = "CREATE TABLE IF NOT EXISTS effect (call text, what text, retries int, pid int, at real)"
@@ -45,6 +45,11 @@ def record(call: str, what: str, retries: int = 0) -> None:
     with closing(sqlite3.connect(os.environ["EFFECTS_DATABASE"], timeout=60)) as connection, connection:
         connection.execute(EFFECTS)
         connection.execute("INSERT INTO effect VALUES (?, ?, ?, ?, ?)", (call, what, retries, os.getpid(), time.time()))
+
+
+def effects_of(call: str) -> list[str]:
+    with closing(sqlite3.connect(os.environ["EFFECTS_DATABASE"], timeout=60)) as connection:
+        return [what for (what,) in connection.execute("SELECT what FROM effect WHERE call = ?", (call,))]
 
 
 @shared_task
@@ -195,4 +200,25 @@ def undeployed() -> None:
 @shared_task(bind=True, flow="tests.integration.shim.sample_flows.double", max_retries=2, default_retry_delay=1)
 def double(self: Any, number: int) -> int:
     """Double a number."""
+    raise NotImplementedError
+
+
+@shared_task(
+    bind=True,
+    flow="tests.integration.shim.sample_flows.note",
+    batch=Batch(flow="tests.integration.shim.sample_flows.note_all", size=40),
+    max_retries=2,
+    default_retry_delay=1,
+    autoretry_for=(SampleError,),
+    acks_late=True,
+    reject_on_worker_lost=True,
+)
+def note(self: Any, text: str, *, failures: int = 0, seconds: float = 0.0) -> str:
+    """Note a text, after a number of failures and some time."""
+    raise NotImplementedError
+
+
+@shared_task(bind=True, flow="tests.integration.shim.sample_flows.note", batch=Batch(MODULE, size=2))
+def note_undeployed(self: Any, text: str, *, failures: int = 0, seconds: float = 0.0) -> str:
+    """A task whose batches no deployment runs."""
     raise NotImplementedError

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from celery_app import make_app
 from shim import FlowTask
+from shim.flow import load_flow
 from tests.integration.shim.sample_tasks import EFFECTS, MODULE
 from tests.servers import PrefectServer, RedisServer
 from tests.servers.process import ServerProcess
@@ -111,7 +113,7 @@ class System:
 
     def deploy(self) -> None:
         """Deploy all sample tasks but the one that is not to be."""
-        names = [name for name in self.app.tasks if name.startswith(MODULE) and not name.endswith(".undeployed")]
+        names = [name for name in self.app.tasks if name.startswith(MODULE) and not name.endswith("undeployed")]
         with self.client() as client:
             try:
                 client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
@@ -119,14 +121,17 @@ class System:
                 return
             for name in names:
                 task: FlowTask = self.app.tasks[name]
-                flow = task.prefect_flow
-                client.create_deployment(
-                    flow_id=client.create_flow(flow),
-                    name=flow.name,
-                    entrypoint=task.deployed_entrypoint,
-                    work_pool_name=POOL,
-                    parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
-                )
+                deployed = {task.deployed_entrypoint: task.prefect_flow}
+                if task.batch is not None:
+                    deployed[task.batch.flow] = load_flow(task.batch.flow)
+                for entrypoint, flow in deployed.items():
+                    client.create_deployment(
+                        flow_id=client.create_flow(flow),
+                        name=flow.name,
+                        entrypoint=entrypoint,
+                        work_pool_name=POOL,
+                        parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+                    )
 
     def runs(self, result: AsyncResult | str) -> list[FlowRun]:
         """The flow runs of a call."""
@@ -134,6 +139,13 @@ class System:
         wanted = FlowRunFilter.model_validate({"tags": {"all_": [f"celery-id:{call}"]}})
         with self.client() as client:
             return client.read_flow_runs(flow_run_filter=wanted)
+
+    def batches(self, task: FlowTask, since: datetime) -> list[FlowRun]:
+        """The flow runs of a task's batches since a point in time, the oldest first."""
+        wanted = FlowRunFilter.model_validate({"tags": {"all_": [f"task:{task.name}"]}})
+        with self.client() as client:
+            runs = client.read_flow_runs(flow_run_filter=wanted, limit=200)
+        return sorted((run for run in runs if run.created and run.created > since), key=lambda run: str(run.created))
 
     def effects(self, result: AsyncResult | str) -> list[str]:
         """What a call has done, in order."""
