@@ -4,7 +4,6 @@ A schedule belongs to a row when its slug says so (`job-17`, `job-17-2`); `prefe
 slug; any other one was added by hand and is left alone.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
@@ -16,13 +15,12 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, NoSchedule, RRuleSchedule
 
-from api.repositories.job_repository import ScheduledJob
+from api.repositories.job_repository import ScheduledJob, job_id_of
 from deployments.cron_fields import TriggerRefused
 from deployments.registry import DeploymentBlock, RegisteredJob, to_dotted
 from deployments.triggers import Schedule, Trigger, translate
 from deployments.work_queues import DEFAULT_QUEUE, queue_of_priority
 
-_SLUG = re.compile(r"job-(?P<id>\d+)(?:-\d+)?", re.ASCII)
 # What of an RRule is told: its rule, without the exceptions.
 TOLD_CHARACTERS = 70
 
@@ -153,16 +151,6 @@ def plan_sync(
     return SyncPlan(plans, refused, priorities)
 
 
-def job_id_of(slug: str | None) -> int | None:
-    """Give the row that a schedule belongs to, None for one that is not of a row.
-
-    Args:
-        slug: The schedule's slug.
-    """
-    match = _SLUG.fullmatch(slug or "")
-    return int(match["id"]) if match else None
-
-
 def to_trigger(job: ScheduledJob) -> Trigger:
     """Give the part of a row that says when it fires."""
     interval = (job.interval_days, job.interval_hours, job.interval_minutes, job.interval_seconds)
@@ -192,7 +180,7 @@ def describe(schedule: Schedule | NoSchedule) -> str:
         return f"every {schedule.interval} from {schedule.anchor_date:%Y-%m-%d %H:%M:%S}"
     lines = schedule.rrule.splitlines()
     rules = " | ".join(line.removeprefix("RRULE:") for line in lines if line.startswith("RRULE:"))
-    told = rules or f"{schedule.rrule.count(',') + 1} times when the clocks change"
+    told = rules or f"when the clocks change: {schedule.rrule.count(',') + 1}"
     return f"{told[:TOLD_CHARACTERS]} ({schedule.timezone})"
 
 

@@ -32,6 +32,8 @@ FIRES_PER_YEAR_FROM_JANUARY = 20_000
 AROUND_A_CHANGE = timedelta(hours=2)
 DAYS_OF_RRULE = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 SHORTEST_SERIES = 3
+# Prefect writes this line before rules without one.
+DTSTART = "DTSTART:20200101T000000"
 FEWEST_DAYS = 28
 NO_INSTANT = datetime.min.replace(tzinfo=UTC)
 
@@ -107,7 +109,7 @@ def translate_cron(fields: CronFields, timezone: str, today: date) -> tuple[Sche
     main = RRuleSchedule(rrule=_make_rrule(fields, begin, left_out), timezone=timezone)
     if not extra:
         return (main,)
-    return main, RRuleSchedule(rrule=f"RDATE:{_join_times(extra)}", timezone="UTC")
+    return main, RRuleSchedule(rrule=f"{DTSTART}\nRDATE:{_join_times(extra)}", timezone="UTC")
 
 
 def _translate_interval(trigger: Trigger) -> IntervalSchedule:

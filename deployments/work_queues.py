@@ -9,12 +9,12 @@ from prefect.client.schemas.objects import WorkQueue
 DEFAULT_QUEUE = "default"
 # The sync's own runs go before all others: they skip what is late and close what is lost.
 SCHEDULES_QUEUE = "schedules"
-_NAME = re.compile(r"priority-(?P<priority>-?\d+)", re.ASCII)
+_NAME = re.compile(r"priority(?P<priority>[+-]\d+)", re.ASCII)
 
 
 def queue_of_priority(priority: int) -> str:
     """Give the name of the queue for a priority; a higher one goes first, 0 is the pool's default queue."""
-    return f"priority-{priority}" if priority else DEFAULT_QUEUE
+    return f"priority{priority:+d}" if priority else DEFAULT_QUEUE
 
 
 def order_of(names: Iterable[str]) -> list[str]:

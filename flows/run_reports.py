@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
+from api.repositories.job_repository import job_id_of
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import OpenExecution
 from utils.redaction import redact_text
@@ -33,6 +34,26 @@ def get_execution_id(flow_run: FlowRun) -> str:
     return str(flow_run.parameters.get("execution_id") or flow_run.id)
 
 
+def get_job_id(flow_run: FlowRun) -> int | None:
+    """Give the row of `scheduled_job` whose schedule made a run; None for a run that came by another door."""
+    if not flow_run.auto_scheduled or flow_run.created_by is None:
+        return None
+    return job_id_of(flow_run.created_by.display_value)
+
+
+def report_skip(flow_run: FlowRun, reason: str) -> RunReport:
+    """Give what a run reports that is cancelled instead of started."""
+    return RunReport(
+        execution_id=get_execution_id(flow_run),
+        run_id=str(flow_run.id),
+        status="cancelled",
+        at=datetime.now(UTC),
+        scheduled_at=flow_run.expected_start_time,
+        result_summary=f"skipped: {reason}",
+        job_id=get_job_id(flow_run),
+    )
+
+
 async def report_state(flow_run: FlowRun, state: State[Any]) -> RunReport:
     """Give what a run reports when it enters a state."""
     outcome = await state.aresult(raise_on_failure=False) if state.data is not None else None
@@ -54,6 +75,7 @@ async def report_state(flow_run: FlowRun, state: State[Any]) -> RunReport:
         error_message=error_message,
         error_traceback=error_traceback,
         result_summary=_summarize(outcome) if state.type is StateType.COMPLETED else None,
+        job_id=get_job_id(flow_run),
     )
 
 
@@ -71,6 +93,7 @@ def report_failed_attempt(flow_run: FlowRun, error: Exception) -> RunReport:
         executor_id=_executor_id(),
         error_message=error_message,
         error_traceback=error_traceback,
+        job_id=get_job_id(flow_run),
     )
 
 

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
-from typing import Any, ParamSpec, TypedDict, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeGuard, TypeVar, cast
 from uuid import UUID
 
 import httpx
@@ -33,14 +33,15 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.flows import Flow, FlowStateHook
 from prefect.logging.loggers import flow_run_logger
-from prefect.states import Running
+from prefect.states import Cancelled, Running
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import OpenExecution, SchedulerRepository
 from db.maria_database import DatabaseSessionLocal
 from errors import DatabaseUnreachable, SuiteError
-from flows.run_reports import get_execution_id, report_failed_attempt, report_lost, report_state
+from flows.run_reports import get_execution_id, report_failed_attempt, report_lost, report_skip, report_state
+from flows.run_rules import find_reason_to_skip, take_reason_to_skip
 from utils.redaction import redact_text
 from utils.structured_logger import correlate, get_structured_logger
 
@@ -79,6 +80,9 @@ def track(job_key: str) -> TrackingHooks:
     """
 
     async def record_execution(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+        if state.is_running() and (reason := await find_reason_to_skip(flow_run, state.timestamp)):
+            await record_skip(job_key, flow_run, reason)
+            return
         await _write(job_key, flow_run, await report_state(flow_run, state))
 
     hooks: list[Hook] = [record_execution]
@@ -105,6 +109,8 @@ def track_attempts(job_key: str) -> Callable[[AsyncFunction[P, R]], AsyncFunctio
             context = FlowRunContext.get()
             if context is None or not isinstance(context.flow_run, FlowRun):
                 return await function(*args, **kwargs)
+            if reason := take_reason_to_skip(context.flow_run.id):
+                return cast(R, Cancelled(message=f"Skipped: {reason}"))
             with correlate(get_execution_id(context.flow_run)):
                 try:
                     return await function(*args, **kwargs)
@@ -115,6 +121,17 @@ def track_attempts(job_key: str) -> Callable[[AsyncFunction[P, R]], AsyncFunctio
         return attempt
 
     return decorate
+
+
+async def record_skip(job_key: str, flow_run: FlowRun, reason: str) -> None:
+    """Note that a run is cancelled instead of started.
+
+    Args:
+        job_key: The job.
+        flow_run: The run.
+        reason: Why, for people.
+    """
+    await _write(job_key, flow_run, report_skip(flow_run, reason))
 
 
 async def close_lost_executions(job_key: str, *, current_run_id: str) -> list[str]:

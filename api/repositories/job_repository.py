@@ -1,5 +1,6 @@
 """Reads the jobs that administrators schedule: the rows of `scheduled_job`."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,6 +9,19 @@ from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import scheduled_job, scheduler_job_type, task_function
+
+# A schedule on Prefect's server belongs to a row when its slug says so: the main one, and a second for extra times.
+_SLUG = re.compile(r"job-(?P<id>\d+)(?:-\d+)?", re.ASCII)
+
+
+def job_id_of(slug: str | None) -> int | None:
+    """Give the row that a schedule belongs to, None for one that is not of a row.
+
+    Args:
+        slug: The schedule's slug, for example `job-17`.
+    """
+    match = _SLUG.fullmatch(slug or "")
+    return int(match["id"]) if match else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,12 +22,14 @@ class RunReport:
         status: Code of the state that it entered.
         at: When it entered it.
         scheduled_at: When it was to start.
-        started_at: When it started, for a run whose start was never reported; default: `at` of the first `running`.
+        started_at: When it started, for a run whose start was never reported; default: `at` of the first report, unless
+            that is `cancelled`: then it never started.
         host_name: Host that runs it.
         executor_id: Process that runs it.
         error_message: Why it failed.
         error_traceback: Where it failed.
         result_summary: What it did.
+        job_id: The row of `scheduled_job` whose schedule made the run; default: the job of its key.
     """
 
     execution_id: str
@@ -41,6 +43,7 @@ class RunReport:
     error_message: str | None = None
     error_traceback: str | None = None
     result_summary: str | None = None
+    job_id: int | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -63,7 +66,9 @@ def takes(row: Mapping[Any, Any], report: RunReport, *, is_open: bool) -> bool:
 
 def values_of(report: RunReport, known: Mapping[Any, Any]) -> dict[str, Any]:
     """Give the columns that a report sets; `known` is the open row that it continues, empty if there is none."""
-    started_at = known.get("started_at") or report.started_at or report.at
+    started_at = known.get("started_at") or report.started_at
+    if started_at is None and report.status != "cancelled":
+        started_at = report.at
     values: dict[str, Any] = {
         "run_id": report.run_id,
         "scheduled_at": known.get("scheduled_at") or report.scheduled_at,
@@ -76,9 +81,9 @@ def values_of(report: RunReport, known: Mapping[Any, Any]) -> dict[str, Any]:
         "error_message": report.error_message,
         "error_traceback": report.error_traceback,
     }
-    if report.has_ended:
+    if report.has_ended and started_at is not None:
         values["duration_ms"] = max(0, round((report.at - started_at).total_seconds() * 1000))
-    elif report.error_message is None:
+    elif not report.has_ended and report.error_message is None:
         # The next attempt begins: what went wrong in the last one stays until this one ends.
         values |= {name: known.get(name) for name in ("error_message", "error_traceback")}
     return values

@@ -150,7 +150,7 @@ class SchedulerRepository:
         status_id = _pick(statuses, report.status).id
         is_reported = table.c.execution_id == report.execution_id
         if await session.scalar(select(table.c.id).where(is_reported)) is None:
-            await self._insert_execution(session, job_key, report.execution_id, _pick(statuses, "pending").id)
+            await self._insert_execution(session, job_key, report, _pick(statuses, "pending").id)
         # Not asked for earlier: for a missing row MariaDB would lock the gap, and inserts would deadlock.
         row = (await session.execute(select(table).where(is_reported).with_for_update())).mappings().one()
         is_open = row["status_id"] in [_pick(statuses, code).id for code in OPEN_STATUSES]
@@ -158,7 +158,8 @@ class SchedulerRepository:
         if is_taken:
             values = values_of(report, row if is_open else {}) | {"status_id": status_id}
             await session.execute(update(table).where(table.c.id == row["id"]).values(fit(table, values)))
-            await self._note_last_run(session, row["job_id"], values["started_at"])
+            if values["started_at"] is not None:
+                await self._note_last_run(session, row["job_id"], values["started_at"])
         await _commit(session)
         return is_taken
 
@@ -233,11 +234,13 @@ class SchedulerRepository:
         function_id: int = (await session.scalars(query.with_for_update())).one()
         return function_id
 
-    async def _insert_execution(self, session: AsyncSession, job_key: str, execution_id: str, pending_id: int) -> None:
-        job_id = await self.ensure_job(session, job_key)
+    async def _insert_execution(self, session: AsyncSession, job_key: str, report: RunReport, pending_id: int) -> None:
+        job_id = report.job_id
         # An insert that refers to the job shares its lock; two that then want to write to the job would deadlock.
-        await session.execute(select(scheduled_job.c.id).where(scheduled_job.c.id == job_id).with_for_update())
-        values = {"job_id": job_id, "execution_id": execution_id, "status_id": pending_id}
+        if job_id is None or not await _lock_job(session, job_id):
+            job_id = await self.ensure_job(session, job_key)
+            await _lock_job(session, job_id)
+        values = {"job_id": job_id, "execution_id": report.execution_id, "status_id": pending_id}
         await _insert_unless_present(session, scheduled_job_execution, values | {"created_at": datetime.now(UTC)})
 
     async def _read_statuses(self, session: AsyncSession) -> dict[str, ExecutionStatus]:
@@ -260,6 +263,11 @@ def _select_job(job_key: str) -> Select[tuple[int]]:
         .order_by((job.c.is_active & job.c.is_enabled).desc(), job.c.is_primary.desc(), job.c.id)
         .limit(1)
     )
+
+
+async def _lock_job(session: AsyncSession, job_id: int) -> bool:
+    query = select(scheduled_job.c.id).where(scheduled_job.c.id == job_id).with_for_update()
+    return await session.scalar(query) is not None
 
 
 def _pick(statuses: Mapping[str, ExecutionStatus], code: str) -> ExecutionStatus:
