@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from shim import Within, shared_task
+from shim import Batch, Within, shared_task
 
 # What a database's integer holds.
 RequestId = Annotated[int, Within(1, 2**63 - 1)]
@@ -33,6 +33,7 @@ FINAL = (MailRefused, MailUnknown, ValueError, TypeError)
 @shared_task(
     name="tasks.email.send_notification_task",
     flow="flows.mail.send_notification",
+    batch=Batch(flow="flows.mail.send_notifications"),
     bind=True,
     max_retries=3,
     default_retry_delay=60,
@@ -69,6 +70,7 @@ def send_notification_task(
 @shared_task(
     name="tasks.email.send_status_update_task",
     flow="flows.mail.send_status_update",
+    batch=Batch(flow="flows.mail.send_status_updates"),
     bind=True,
     max_retries=3,
     default_retry_delay=60,
