@@ -14,7 +14,7 @@ one failed to write, and `close_lost_executions`, called by the job's next run, 
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypedDict, TypeGuard, TypeVar, cast
 from uuid import UUID
@@ -165,7 +165,9 @@ async def close_lost_executions(job_key: str, *, current_run_id: str) -> list[st
         return []
 
 
-async def close_ended_executions(job_key: str, *, current_run_id: str, dry_run: bool = False) -> list[str]:
+async def close_ended_executions(
+    job_key: str, *, current_run_id: str, dry_run: bool = False, ended_for: timedelta = timedelta()
+) -> list[str]:
     """Close the executions of all jobs whose flow runs ended, or were deleted, without a report.
 
     It needs no job's lock: runs that claim to be under way are left to their jobs' next runs. One that ended is
@@ -175,10 +177,12 @@ async def close_ended_executions(job_key: str, *, current_run_id: str, dry_run: 
         job_key: The calling job.
         current_run_id: The calling flow run.
         dry_run: Only tell what would be closed.
+        ended_for: Leave runs that ended less long ago: their own report may be on its way.
 
     Returns:
         The ids of the executions that were, or would be, closed.
     """
+    latest = datetime.now(UTC) - ended_for
     async with DatabaseSessionLocal() as session:
         found = await repository.find_open_executions(session)
     others = [each for each in found if each.run_id != current_run_id and _is_uuid(each.run_id)]
@@ -187,7 +191,8 @@ async def close_ended_executions(job_key: str, *, current_run_id: str, dry_run: 
     ended = [
         each
         for each in others
-        if (run := runs.get(each.execution_id)) is None or (run.state is not None and run.state.is_final())
+        if (run := runs.get(each.execution_id)) is None
+        or (run.state is not None and run.state.is_final() and run.state.timestamp <= latest)
     ]
     if dry_run:
         return [execution.execution_id for execution in ended]

@@ -44,6 +44,16 @@ class OpenExecution:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RunningExecution:
+    """An execution that says that it runs, and in which process."""
+
+    execution_id: str
+    run_id: str
+    executor_id: str | None
+    started_at: datetime | None
+
+
 class SchedulerRepository:
     """Queries and changes of the scheduler's tables; it has no state.
 
@@ -183,6 +193,21 @@ class SchedulerRepository:
             .order_by(execution.c.id)
         )
         return [OpenExecution(*row) for row in rows]
+
+    async def find_running_executions(self, session: AsyncSession, host_name: str) -> list[RunningExecution]:
+        """List the executions that say that they run on a host.
+
+        Args:
+            session: Of the application database.
+            host_name: The host.
+        """
+        execution, status = scheduled_job_execution, scheduler_execution_status
+        rows = await session.execute(
+            select(execution.c.execution_id, execution.c.run_id, execution.c.executor_id, execution.c.started_at)
+            .join(status, status.c.id == execution.c.status_id)
+            .where(status.c.code == "running", execution.c.host_name == host_name, execution.c.run_id.is_not(None))
+        )
+        return [RunningExecution(*row) for row in rows]
 
     async def ensure_job(self, session: AsyncSession, job_key: str) -> int:
         """Give the id of the job that executions of a key belong to; make a job for the history if there is none.

@@ -1,0 +1,131 @@
+"""Finds executions whose runs ended without a word, whatever the job, and makes their rows say so.
+
+A process that dies tells nobody. On this machine it is looked for by its number; elsewhere Prefect misses its
+heartbeats, and an automation makes the run Crashed (`deployments/automations.py`).
+"""
+
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterEndTime,
+    FlowRunFilterStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from api.repositories.run_report import RunReport
+from api.repositories.scheduler_repository import RunningExecution, SchedulerRepository
+from db.maria_database import DatabaseSessionLocal
+from flows.run_reports import STATUS_CODES, get_execution_id, get_job_id
+from flows.tracking import close_ended_executions
+from utils.redaction import redact_text
+
+# Ends that are looked at again: more than the pause between two runs of the flow that calls this.
+LOOK_BACK = timedelta(minutes=15)
+# A clock that counts process starts in hundredths of a second may be a little off.
+CLOCK_TOLERANCE = timedelta(seconds=2)
+# What a run's own report takes at most, with its repetitions.
+REPORT_TIME = timedelta(seconds=20)
+JOB = "schedule_sync"
+
+repository = SchedulerRepository()
+
+
+async def close_dead_executions(client: PrefectClient, current_run_id: str) -> list[str]:
+    """Close the executions whose process on this machine is gone, whose run ended, or whose run was deleted.
+
+    Args:
+        client: A client of the Prefect server.
+        current_run_id: The calling flow run.
+
+    Returns:
+        The executions that were closed.
+    """
+    async with DatabaseSessionLocal() as session:
+        running = await repository.find_running_executions(session, socket.gethostname())
+    for execution in running:
+        if execution.run_id != current_run_id and not _is_alive(execution):
+            await _crash(client, execution)
+    return await close_ended_executions(JOB, current_run_id=current_run_id, ended_for=REPORT_TIME)
+
+
+async def record_unstarted_ends(client: PrefectClient, deployed: Mapping[str, DeploymentResponse]) -> list[str]:
+    """Note runs that ended before they started, for example cancelled in the UI while they waited.
+
+    Args:
+        client: A client of the Prefect server.
+        deployed: The deployments that run jobs, by job key.
+
+    Returns:
+        The executions that were closed or made.
+    """
+    keys = {deployment.id: key for key, deployment in deployed.items()}
+    if not keys:
+        return []
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=list(keys)),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLED, StateType.CRASHED])),
+            start_time=FlowRunFilterStartTime(is_null_=True),
+            end_time=FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - LOOK_BACK}),
+        )
+    )
+    told = []
+    for run in runs:
+        async with DatabaseSessionLocal() as session:
+            if run.deployment_id is not None and await repository.record(
+                session, keys[run.deployment_id], _report_end(run)
+            ):
+                told.append(get_execution_id(run))
+    return told
+
+
+def _report_end(run: FlowRun) -> RunReport:
+    state = run.state
+    status = STATUS_CODES[state.type] if state is not None else "cancelled"
+    message = redact_text((state.message if state is not None else None) or f"{run.state_name} before it started")
+    return RunReport(
+        execution_id=get_execution_id(run),
+        run_id=str(run.id),
+        status=status,
+        at=state.timestamp if state is not None else datetime.now(UTC),
+        scheduled_at=run.expected_start_time,
+        error_message=message if status == "failed" else None,
+        result_summary=message if status == "cancelled" else None,
+        job_id=get_job_id(run),
+    )
+
+
+def _is_alive(execution: RunningExecution) -> bool:
+    """Tell whether the process that runs an execution on this machine still does."""
+    number = (execution.executor_id or "").partition("@")[0]
+    if not number.isdigit() or execution.started_at is None:
+        return True
+    try:
+        process = psutil.Process(int(number))
+        began = datetime.fromtimestamp(process.create_time(), UTC)
+        return process.status() != psutil.STATUS_ZOMBIE and began <= execution.started_at + CLOCK_TOLERANCE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def _crash(client: PrefectClient, execution: RunningExecution) -> None:
+    """Make a run Crashed that claims to run; one that waits for its retry, or has ended, is left."""
+    try:
+        run = await client.read_flow_run(UUID(execution.run_id))
+    except ObjectNotFound:
+        return
+    if run.state is not None and (run.state.is_running() or run.state.is_cancelling()):
+        message = f"Its process {execution.executor_id} ended without a word."
+        await client.set_flow_run_state(run.id, Crashed(message=message), force=True)
