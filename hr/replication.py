@@ -119,7 +119,6 @@ async def stage_entity(replication: Replication, entity: EntityName, progress: P
     """
     return await stage(
         replication.source,
-        replication.mapping_file.mapping,
         replication.database,
         entity,
         chunk_rows=replication.chunk_rows,

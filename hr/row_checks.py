@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from hr.mapping import EntityName, Mapping
+from hr.mapping import EntityName
 
 INT_MAX = 2**31 - 1
 NAME_LENGTH = 128
@@ -53,13 +53,9 @@ class _Checks:
             self._reject(place, f"no {what}" if _is_missing(value) else f"{what} is not a whole number")
         return number
 
-    def names(self, parts: Sequence[Column], what: str, *, limit: int = NAME_LENGTH, required: bool = False) -> Column:
-        """Join the parts of names with one space each, without stray ones; a name of nothing is none."""
-        cleaned = [_without_stray_spaces(column) for column in parts]
-        if len(cleaned) == 1:
-            names = [name or None for name in cleaned[0]]
-        else:
-            names = [" ".join(filter(None, row)) or None for row in zip(*cleaned, strict=True)]
+    def names(self, values: Column, what: str, *, limit: int = NAME_LENGTH, required: bool = False) -> Column:
+        """Take stray spaces out of names; a name of nothing is none."""
+        names = [None if value is None else " ".join(str(value).split()) or None for value in values]
         if required and None in names:
             for place in (place for place, name in enumerate(names) if name is None):
                 self._reject(place, f"no {what}")
@@ -77,11 +73,10 @@ class _Checks:
         self.reasons.setdefault(place, reason)
 
 
-def prepare_chunk(mapping: Mapping, entity: EntityName, rows: Sequence[Sequence[Any]], before: int) -> Chunk:
+def prepare_chunk(entity: EntityName, rows: Sequence[Sequence[Any]], before: int) -> Chunk:
     """Check and clean a chunk of the rows that `hr.source` reads.
 
     Args:
-        mapping: How names are put together.
         entity: What the rows are.
         rows: The rows, at least one.
         before: Number of the source's rows before these.
@@ -92,7 +87,7 @@ def prepare_chunk(mapping: Mapping, entity: EntityName, rows: Sequence[Sequence[
     checks = _Checks()
     source = list(zip(*rows, strict=True))
     numbers = range(before + 1, before + 1 + len(rows))
-    staged = _COLUMNS[entity](checks, mapping, source, numbers)
+    staged = _COLUMNS[entity](checks, source, numbers)
     if not checks.reasons:
         return Chunk(staged, ())
     refused = sorted(checks.reasons)
@@ -114,12 +109,12 @@ def _without_places(column: Column, places: Sequence[int]) -> Column:
     return kept
 
 
-def _departments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+def _departments(checks: _Checks, source: Sequence[Column], numbers: Column) -> list[Column]:
     ids, parents, english, arabic, active = source
-    english = checks.names([english], "English name")
-    arabic = checks.names([arabic], "Arabic name")
+    english = checks.names(english, "English name")
+    arabic = checks.names(arabic, "Arabic name")
     # Both names are required: the one that is missing is lent by the other.
-    lent = [[first or second for first, second in zip(english, arabic, strict=True)]]
+    lent = [first or second for first, second in zip(english, arabic, strict=True)]
     return [
         checks.integers(ids, "id"),
         numbers,
@@ -130,26 +125,25 @@ def _departments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], n
     ]
 
 
-def _employees(checks: _Checks, mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
-    ids, codes, *names, titles, departments = source
-    english = len(mapping.employee.name_en)
+def _employees(checks: _Checks, source: Sequence[Column], numbers: Column) -> list[Column]:
+    ids, codes, english, arabic, titles, departments = source
     return [
         checks.integers(ids, "id"),
         numbers,
         checks.integers(codes, "code", least=1),
-        checks.names(names[:english], "English name"),
-        checks.names(names[english:], "Arabic name"),
-        checks.names([titles], "title"),
+        checks.names(english, "English name"),
+        checks.names(arabic, "Arabic name"),
+        checks.names(titles, "title"),
         checks.integers(departments, "department", required=False),
     ]
 
 
-def _accounts(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+def _accounts(checks: _Checks, source: Sequence[Column], numbers: Column) -> list[Column]:
     ids, names, deleted, locked, employees = source
     return [
         checks.integers(ids, "id"),
         numbers,
-        checks.names([names], "user name", limit=USER_NAME_LENGTH, required=True),
+        checks.names(names, "user name", limit=USER_NAME_LENGTH, required=True),
         checks.flags(deleted),
         checks.flags(locked),
         checks.integers(employees, "employee", required=False),
@@ -157,23 +151,17 @@ def _accounts(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numb
     ]
 
 
-def _assignments(checks: _Checks, _mapping: Mapping, source: Sequence[Column], numbers: Column) -> list[Column]:
+def _assignments(checks: _Checks, source: Sequence[Column], numbers: Column) -> list[Column]:
     employees, departments = source
     return [checks.integers(employees, "employee"), numbers, checks.integers(departments, "department")]
 
 
-_COLUMNS: dict[EntityName, Callable[[_Checks, Mapping, Sequence[Column], Column], list[Column]]] = {
+_COLUMNS: dict[EntityName, Callable[[_Checks, Sequence[Column], Column], list[Column]]] = {
     "department": _departments,
     "employee": _employees,
     "account": _accounts,
     "assignment": _assignments,
 }
-
-
-def _without_stray_spaces(column: Column) -> list[str]:
-    # Parts of names recur: each different one is cleaned once a chunk.
-    cleaned = {part: "" if part is None else " ".join(str(part).split()) for part in set(column)}
-    return [cleaned[part] for part in column]
 
 
 def _to_integer(value: Any) -> int | None:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     select,
     table,
     true,
+    union_all,
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -175,16 +176,14 @@ def _departments(mapping: Mapping, dialect: str) -> Select[Any]:
 def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
     """Select each employee who holds an active post, with the one post that counts.
 
-    A person may hold several. The first is taken by: its department exists, position, title, department. The source
-    chooses, in one statement, so that person and post are of one moment and no row travels for nothing. It is not
-    asked to sort: it has sorted the posts by their people already, and a second sort would hold back the first row.
+    The source chooses the post and joins the parts of names, in one statement, so that person and post are of one
+    moment and little travels. It is not asked to sort: that would hold back the first row.
     """
     keys = mapping.employee
     employee = mapped_table(mapping, keys, dialect)
-    post = _ranked_posts(mapping, dialect)
-    name_parts = [employee.c[part] for part in (*keys.name_en, *keys.name_ar)]
-    joined: FromClause = employee.join(post, (post.c.employee_id == employee.c[keys.id]) & (post.c.place == 1))
-    title: ColumnElement[Any] = post.c.title
+    post = _chosen_posts(mapping, dialect)
+    joined: FromClause = employee.join(post, post.c.employee_id == employee.c[keys.id])
+    title: ColumnElement[Any] = post.c.title if mapping.post.title else null()
     if mapping.position is not None:
         # A position that is listed twice must not give its people twice.
         position = mapped_table(mapping, mapping.position, dialect)
@@ -197,32 +196,73 @@ def _employees(mapping: Mapping, dialect: str) -> Select[Any]:
         )
         joined = joined.outerjoin(titles, titles.c.id == post.c.position_id)
         title = titles.c.title
-    return select(employee.c[keys.id], employee.c[keys.code], *name_parts, title, post.c.department_id).select_from(
-        joined
-    )
+    return select(
+        employee.c[keys.id],
+        employee.c[keys.code],
+        _joined([employee.c[part] for part in keys.name_en]).label("name_en"),
+        _joined([employee.c[part] for part in keys.name_ar]).label("name_ar"),
+        title,
+        post.c.department_id,
+    ).select_from(joined)
 
 
-def _ranked_posts(mapping: Mapping, dialect: str) -> FromClause:
-    keys = mapping.post
-    post = mapped_table(mapping, keys, dialect)
+def _joined(parts: Sequence[ColumnElement[str]]) -> ColumnElement[str]:
+    """Join the parts of a name with spaces; those that a missing part leaves too many are cleaned away later."""
+    first, *others = parts
+    if not others:
+        return first
+    name: ColumnElement[str] = func.coalesce(first, literal(""))
+    for part in others:
+        name = name + literal(" ") + func.coalesce(part, literal(""))
+    return name
+
+
+def _chosen_posts(mapping: Mapping, dialect: str) -> FromClause:
+    """Select one active post a person.
+
+    Of several the first counts, by: its department exists, position, title, department. Nearly everyone has one, for
+    whom nothing need be looked up or sorted.
+    """
+    post = mapped_table(mapping, mapping.post, dialect)
+    columns = _post_columns(mapping, post)
+    employee_id = columns.pop("employee_id")
+    active = is_set(mapping.post.is_active, post)
+    by_person = select(employee_id.label("employee_id")).where(active).group_by(employee_id)
+    only = by_person.add_columns(*(func.min(value).label(name) for name, value in columns.items()))
+    ranked = _ranked_posts(mapping, dialect, by_person.having(func.count() > 1).subquery("several"))
+    first = select(ranked.c.employee_id, *(ranked.c[name] for name in columns)).where(ranked.c.place == 1)
+    return union_all(only.having(func.count() == 1), first).subquery("post")
+
+
+def _ranked_posts(mapping: Mapping, dialect: str, people: FromClause) -> FromClause:
+    post = mapped_table(mapping, mapping.post, dialect)
     department = mapped_table(mapping, mapping.department, dialect)
     department_id = department.c[mapping.department.id]
-    position = post.c[keys.position_id] if keys.position_id else null()
-    title = post.c[keys.title] if keys.title else null()
+    columns = _post_columns(mapping, post)
     order: list[ColumnElement[Any]] = [case((department_id.is_(None), 1), else_=0)]
-    order += [post.c[name] for name in (keys.position_id, keys.title, keys.department_id) if name]
+    order += [value for name, value in columns.items() if name != "employee_id"]
+    place = func.row_number().over(partition_by=columns["employee_id"], order_by=order)
     return (
-        select(
-            post.c[keys.employee_id].label("employee_id"),
-            post.c[keys.department_id].label("department_id"),
-            position.label("position_id"),
-            title.label("title"),
-            func.row_number().over(partition_by=post.c[keys.employee_id], order_by=order).label("place"),
+        select(*(value.label(name) for name, value in columns.items()), place.label("place"))
+        .select_from(
+            post.join(people, people.c.employee_id == columns["employee_id"]).outerjoin(
+                department, department_id == columns["department_id"]
+            )
         )
-        .select_from(post.outerjoin(department, department_id == post.c[keys.department_id]))
-        .where(is_set(keys.is_active, post))
-        .subquery("post")
+        .where(is_set(mapping.post.is_active, post))
+        .subquery("ranked")
     )
+
+
+def _post_columns(mapping: Mapping, post: FromClause) -> dict[str, ColumnElement[Any]]:
+    keys = mapping.post
+    names = {
+        "employee_id": keys.employee_id,
+        "position_id": keys.position_id,
+        "title": keys.title,
+        "department_id": keys.department_id,
+    }
+    return {label: post.c[name] for label, name in names.items() if name is not None}
 
 
 def _accounts(mapping: Mapping, dialect: str) -> Select[Any]:

@@ -18,7 +18,7 @@ from db.staging import (
     staged_department,
     staged_employee,
 )
-from hr.mapping import EntityName, Mapping
+from hr.mapping import EntityName
 from hr.row_checks import Chunk, prepare_chunk
 from hr.source import Source
 
@@ -54,16 +54,13 @@ async def count_planned_and_staged(database: Database) -> int:
     return sum(count or 0 for count in counts)
 
 
-async def stage(
-    source: Source, mapping: Mapping, database: Database, entity: EntityName, *, chunk_rows: int, progress: Progress
-) -> int:
+async def stage(source: Source, database: Database, entity: EntityName, *, chunk_rows: int, progress: Progress) -> int:
     """Copy an entity's rows from the source into its staging table; whatever the table held goes first.
 
     While one chunk is written the next is read; no more than three chunks are in memory.
 
     Args:
         source: The HRIS.
-        mapping: How names are put together.
         database: The application database.
         entity: What to copy.
         chunk_rows: Rows a chunk.
@@ -86,7 +83,7 @@ async def stage(
 
         try:
             async for rows in source.read(entity, chunk_rows):
-                chunk = await asyncio.to_thread(prepare_chunk, mapping, entity, rows, read)
+                chunk = await asyncio.to_thread(prepare_chunk, entity, rows, read)
                 read += len(rows)
                 if writing is not None:
                     await writing
