@@ -76,7 +76,7 @@ def end(server: SMTP) -> None:
 
 def authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: Any) -> AuthResult:
     right = isinstance(data, LoginPassword) and (data.login, data.password) == (ACCOUNT, PASSWORD)
-    return AuthResult(success=right)
+    return AuthResult(success=right, handled=False)
 
 
 async def serve(port: int, folder: Path, *, login: bool, certificate: Path | None) -> None:
