@@ -5,14 +5,15 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from prefect.artifacts import acreate_table_artifact
+from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as current_run
 
 from db import maria_database
 from errors import NotFound
-from flows.artifacts import show_counts
+from flows.artifacts import show_counts, show_table
 from flows.steps import database_step
 from flows.tracking import TrackingHooks, close_lost_executions, track, track_attempts
 from hr.attendance import meal_request
@@ -164,7 +165,8 @@ async def fetch_for_meal_request(meal_request_id: RowId) -> dict[str, Any]:
     return {"status": "completed", "message": tell(counts), **counts}
 
 
-@database_step("fetch sign-ins")
+# Not tried again by itself: the request is not to wait for it, and the run as a whole is.
+@task(name="fetch sign-ins", cache_policy=NO_CACHE)
 async def fetch_sign_ins(lookup: SignInLookup, request_id: int) -> SignInReport:
     """Write the first sign-ins of the request's day to its lines."""
     return await meal_request.fetch_sign_ins(lookup, request_id)
@@ -184,7 +186,7 @@ async def _conclude(key: str, report: SyncReport) -> dict[str, Any]:
         rows = [
             {"reason": reason, "lines": ", ".join(map(str, line_ids))} for reason, line_ids in report.reasons.items()
         ]
-        await acreate_table_artifact(rows, key=f"{key}-findings", description="Lines that were not written, by id")
+        await show_table(f"{key}-findings", rows, told="Lines that were not written, by id")
     return {"status": "success", "message": tell(counts), **counts, "reasons": report.reasons}
 
 
