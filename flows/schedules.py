@@ -147,6 +147,6 @@ async def show_changes(report: SyncReport, *, dry_run: bool) -> None:
 
 
 def tell_refused(report: SyncReport) -> str:
-    """Name the rows that could not be taken, each with its reason, and the deployments that the server did not change."""
+    """Name the rows that could not be taken, with the reasons, and the deployments that the server did not change."""
     told = [f"scheduled_job {step.job_id} ({step.deployment}): {step.told}" for step in report.refused]
     return "; ".join([*told, *report.failed])
