@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 from sqlalchemy import RowMapping, select, update
 
