@@ -89,7 +89,7 @@ class Gateway:
 
     def follows(self, task: Any) -> bool:
         """Whether calls of a task become flow runs."""
-        return isinstance(task, FlowTask) and getattr(task, "body", None) is not None
+        return isinstance(task, FlowTask) and task.runs_as_flow
 
     def batches(self, request: FlowRequest) -> bool:
         """Whether a call runs together with others: its task wants it, and it asks for nothing that a batch lacks."""

@@ -53,6 +53,11 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
             cls.request_stack = ContextStack(f"request of {cls.name}")
 
     @property
+    def runs_as_flow(self) -> bool:
+        """Whether a worker makes flow runs of its calls: a class without a decorated function runs where it is."""
+        return getattr(self, "body", None) is not None
+
+    @property
     def call_signature(self) -> inspect.Signature:
         """What callers may pass."""
         return call_signature(self.body, bound=self.takes_self)
@@ -122,7 +127,7 @@ class FlowTask(Task):  # type: ignore[misc]  # Celery has no annotations
         Raises:
             ArgumentInvalid: A value is not of its parameter's type; the message names the parameter.
         """
-        if getattr(self, "body", None) is None:
+        if not self.runs_as_flow:
             return
         known = self._checks
         if known is None:

@@ -29,10 +29,33 @@ def test_a_chord_runs_its_body_once_all_members_have_ended(system: System) -> No
     assert chord([add.s(n, 1) for n in range(3)], total.s()).apply_async().get(timeout=LIMIT) == 6
 
 
-def test_chunks_run_several_calls_in_one(system: System) -> None:
-    add = system.task("add")
+def test_the_items_of_chunks_are_flow_runs_of_their_own(system: System) -> None:
+    sent = system.task("echo").chunks([("one",), ("two",), ("three",)], 2).apply_async()
 
-    assert add.chunks([(1, 1), (2, 2), (3, 3)], 2).apply_async().get(timeout=LIMIT) == [[2, 4], [6]]
+    assert sent.get(timeout=LIMIT) == [["one", "two"], ["three"]]
+    first, second = sent.children
+    items = [f"{first.id}-0", f"{first.id}-1", f"{second.id}-0"]
+    assert [[run.state_name for run in system.runs(item)] for item in items] == [["Completed"]] * 3
+    assert [system.effects(item) for item in items] == [["str"]] * 3
+
+
+def test_the_items_of_a_map_are_worked_off_in_order(system: System) -> None:
+    sent = system.task("total").map([[1, 2], [3, 4]]).apply_async()
+
+    assert sent.get(timeout=LIMIT) == [3, 7]
+    first, second = (system.runs(f"{sent.id}-{place}")[0] for place in (0, 1))
+    assert first.end_time is not None
+    assert second.start_time is not None
+    assert first.end_time < second.start_time
+
+
+def test_an_item_that_fails_fails_its_chunk(system: System) -> None:
+    sent = system.task("fail").chunks([("broken",), ("never",)], 2).apply_async()
+
+    with pytest.raises(Exception, match="broken"):
+        sent.get(timeout=LIMIT)
+    (chunk,) = sent.children
+    assert not system.runs(f"{chunk.id}-1")
 
 
 def test_a_link_is_called_with_the_result(system: System) -> None:
