@@ -32,6 +32,11 @@ class SmtpServer(ServerProcess):
         """The address for `MAIL_URL`."""
         return f"smtp://127.0.0.1:{self.port}"
 
+    def count_taken(self) -> int:
+        """How many mails it has taken so far."""
+        path = self.folder / "taken.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
     def taken(self) -> list[dict[str, Any]]:
         """What it has taken so far: message_id, recipients, connection, tls, login, at."""
         path = self.folder / "taken.jsonl"

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -20,16 +21,17 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled, Crashed, Pending
 from prefect.utilities.importtools import import_object
 
-from tests.integration.shim import sample_flows, sample_tasks
+SAMPLES = ["tests.integration.shim.sample_flows", "tests.integration.shim.sample_tasks"]
 
 logger = logging.getLogger("flow_worker")
 MOST_AT_ONCE = 4
 # Every question writes into the server's database: asked more often, SQLite has no time left for others.
 PAUSE = 0.5
-PRELOADED = (sample_flows, sample_tasks)
 
 
-def main(pool: str) -> None:
+def main(pool: str, *preloaded: str) -> None:
+    for module in preloaded or SAMPLES:
+        import_module(module)
     children: dict[int, UUID] = {}
     with get_client(sync_client=True) as client:
         sys.stdout.write("flow worker ready\n")
@@ -103,4 +105,4 @@ def cancel(client: SyncPrefectClient, children: dict[int, UUID]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
