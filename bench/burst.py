@@ -4,8 +4,6 @@ One Redis, one mail server, one MariaDB, one Prefect server; both ways send the 
 keep, to the same mail server. A rate is that of calls with an answer, from the first `.delay()` to the last answer.
 """
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,17 +15,15 @@ from typing import Any
 from celery import Celery
 from celery.result import AsyncResult
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from bench.measured import BenchError
 from bench.plain_mail import app as plain_app
 from bench.replication import Goal, Outcome, Tell
-from celery_app import make_app
 from shim.batches.answers import read_states
-from shim.flow import load_flow
 from tasks.email import send_notification_task
+from tests.integration.mail.system import MailSystem
 from tests.servers import mariadb_server, prefect_server, redis_server, smtp_server
 from tests.servers.process import ServerProcess
 
@@ -38,10 +34,7 @@ GOALS = {
     "killed_unended": Goal("<=", 0),
 }
 CALLS, QUICK_CALLS = 5_000, 1_000
-REPOSITORY = Path(__file__).resolve().parent.parent
 LIMIT = 300.0
-POOL = "burst"
-FLOW = "flows.mail.send_notifications"
 FINAL = {"SUCCESS", "FAILURE", "REVOKED"}
 
 
@@ -59,8 +52,8 @@ def measure_burst(*, quick: bool, tell: Tell) -> Outcome:
     outcome = Outcome()
     with Servers() as servers:
         tell(f"{calls:,} calls of a plain Celery task")
-        with servers.celery_worker("plain", "bench.plain_mail", "prefork", database=1):
-            plain = servers.run(plain_app, "bench.plain_mail.send", calls, database=1)
+        with servers.system.celery_worker("plain", "bench.plain_mail", "prefork", redis_database=1):
+            plain = servers.run(plain_app, "bench.plain_mail.send", calls)
         tell(f"{calls:,} calls of send_notification_task")
         with servers.workers():
             ours = servers.run(servers.app, send_notification_task.name, calls)
@@ -111,66 +104,27 @@ class Servers:
 
     def __enter__(self) -> "Servers":
         enter = self._exits.enter_context
-        self.folder = Path(enter(tempfile.TemporaryDirectory(prefix="bench-burst-")))
-        self.redis, self.prefect, self.smtp = enter(redis_server()), enter(prefect_server()), enter(smtp_server())
-        self.mariadb = enter(mariadb_server())
+        folder = Path(enter(tempfile.TemporaryDirectory(prefix="bench-burst-")))
+        redis, prefect = enter(redis_server()), enter(prefect_server())
+        self.smtp, self.mariadb = enter(smtp_server()), enter(mariadb_server())
         self.database = self.mariadb.create_database()
-        enter(temporary_settings({PREFECT_API_URL: self.prefect.api_url, PREFECT_HOME: self.prefect.home}))
-        self._migrate()
-        self._deploy()
-        self.app = make_app()
-        self.app.conf.update(broker_url=self.redis.url(), result_backend=self.redis.url(), include=["tasks.email"])
-        self.app.loader.import_default_modules()
-        self.app.finalize()
-        plain_app.conf.update(broker_url=self.redis.url(1), result_backend=self.redis.url(1))
+        enter(temporary_settings({PREFECT_API_URL: prefect.api_url, PREFECT_HOME: prefect.home}))
+        self.system = MailSystem(folder, redis, prefect, self.smtp, self.mariadb.url(self.database))
+        self.system.prepare()
+        self.app = self.system.app
+        plain_app.conf.update(broker_url=redis.url(1), result_backend=redis.url(1))
         return self
 
     def __exit__(self, *details: Any) -> None:
         self._exits.__exit__(*details)
 
-    def environment(self, database: int = 0) -> dict[str, str]:
-        """The environment of the workers."""
-        return {
-            **self.prefect.environment(),
-            "PYTHONPATH": str(REPOSITORY),
-            "PYTHONUNBUFFERED": "1",
-            "CELERY_BROKER_URL": self.redis.url(database),
-            "CELERY_RESULT_BACKEND": self.redis.url(database),
-            "MARIA_DATABASE_URL": self.mariadb.url(self.database),
-            "MAIL_URL": self.smtp.url,
-            "DATA_DIR": str(self.folder),
-        }
-
-    def celery_worker(self, name: str, module: str, pool: str, database: int = 0) -> ServerProcess:
-        """A Celery worker, not started yet."""
-        log = self.folder / f"{name}.log"
-        command = [sys.executable, "-m", "celery", "-A", module, "worker", "-P", pool, "-n", f"{name}@%h"]
-        return ServerProcess(
-            f"Celery worker {name}",
-            [*command, "--loglevel=info"],
-            log=log,
-            is_ready=lambda: log.exists() and " ready." in log.read_text(errors="replace"),
-            environment=self.environment(database),
-        )
-
-    def flow_worker(self, name: str) -> ServerProcess:
-        """A worker of the work pool, not started yet."""
-        log = self.folder / f"{name}.log"
-        return ServerProcess(
-            f"flow worker {name}",
-            [sys.executable, "-m", "tests.integration.shim.flow_worker", POOL, "flows.mail"],
-            log=log,
-            is_ready=lambda: log.exists() and "flow worker ready" in log.read_text(errors="replace"),
-            environment=self.environment(),
-        )
-
     @contextmanager
     def workers(self, name: str = "first") -> Iterator[list[ServerProcess]]:
         """Run a Celery worker as documented, and a flow worker."""
-        with self.celery_worker(f"gateway-{name}", "celery_app", "gevent") as gateway, self.flow_worker(name) as flows:
+        with self.system.celery_worker(name) as gateway, self.system.flow_worker(name) as flows:
             yield [gateway, flows]
 
-    def run(self, app: Celery, task_name: str, calls: int, database: int = 0) -> Burst:
+    def run(self, app: Celery, task_name: str, calls: int) -> Burst:
         """Send a burst and wait for all its answers."""
         before = self.smtp.count_taken()
         began = time.monotonic()
@@ -226,22 +180,6 @@ class Servers:
     def _count_rows(self, state: str) -> int:
         statement = f"SELECT count(*) FROM `{self.database}`.mail_delivery WHERE state = '{state}'"
         return int(self.mariadb.execute(statement)[0][0])
-
-    def _migrate(self) -> None:
-        command = [sys.executable, "-m", "db", "migrate"]
-        subprocess.run(command, check=True, env=self.environment(), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-
-    def _deploy(self) -> None:
-        flow = load_flow(FLOW)
-        with get_client(sync_client=True) as client:
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-            client.create_deployment(
-                flow_id=client.create_flow(flow),
-                name=flow.name,
-                entrypoint=FLOW,
-                work_pool_name=POOL,
-                parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
-            )
 
 
 def _wait_until(condition: Callable[[], bool], what: str) -> None:
