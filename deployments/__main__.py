@@ -6,7 +6,7 @@ import sys
 
 from rich.console import Console
 
-from deployments.deploy import deploy_all
+from deployments.deploy import deploy_all, find_differences
 from deployments.sync import SyncReport, sync_schedules
 from deployments.sync_table import print_report
 from errors import SuiteError
@@ -25,7 +25,7 @@ def main() -> int:
     try:
         if arguments.command == "sync":
             return _sync(dry_run=arguments.dry_run)
-        return _deploy(arguments.runs_at_once)
+        return _check() if arguments.check else _deploy(arguments.runs_at_once)
     except SuiteError as error:
         print(error, file=sys.stderr)
         return 1
@@ -35,6 +35,14 @@ def _deploy(runs_at_once: int | None) -> int:
     for name, schedules in deploy_all(runs_at_once):
         print(f"deployed {name}: {', '.join(schedules) or 'no schedule'}")
     return 0
+
+
+def _check() -> int:
+    differences = asyncio.run(find_differences())
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    print(f"{len(differences)} differences from prefect.yaml" if differences else "as prefect.yaml says")
+    return 1 if differences else 0
 
 
 def _sync(*, dry_run: bool) -> int:
@@ -63,6 +71,9 @@ def _parse_arguments() -> argparse.Namespace:
         type=int,
         metavar="N",
         help="how many runs the work pool lets run at the same time (default: 3 for a new pool, else as it is)",
+    )
+    deploy.add_argument(
+        "--check", action="store_true", help="only say where the server differs; exit status 1 if it does"
     )
     sync = commands.add_parser(
         "sync",

@@ -1,5 +1,6 @@
 """Brings a Prefect server to what `prefect.yaml` says. Doing it again changes nothing."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,14 +12,17 @@ import httpx
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
+from deployments.automations import ensure_automations
+from deployments.sync_plan import describe
+from deployments.work_queues import ensure_queues
 from errors import SuiteError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORK_POOL = "hr"
+SYNC_DEPLOYMENT = "schedule-sync/schedule-sync"
 # A Prefect server on SQLite ends six runs a second one after another, but 0.8 a second when five run at once: more at a
 # time is less in total. On PostgreSQL the pool can take more.
 RUNS_AT_ONCE = 3
@@ -142,8 +146,33 @@ def deploy_all(runs_at_once: int | None = None) -> list[DeployedFlow]:
         raise DeployError(
             f"`prefect deploy --all` failed with status {result.returncode}; correct prefect.yaml:\n{said}"
         )
+    asyncio.run(_complete())
     with connect() as client:
         return list_deployments(client)
+
+
+async def find_differences() -> list[str]:
+    """Say where the server of `PREFECT_API_URL` differs from `prefect.yaml`; changes nothing.
+
+    Returns:
+        A sentence for each difference.
+
+    Raises:
+        DeployError: There is no server.
+    """
+    # Imported here: it imports this module.
+    from deployments.drift import find_drift
+
+    async with connect_async() as client:
+        return await find_drift(client, WORK_POOL)
+
+
+async def _complete() -> None:
+    """Make what belongs to the deployments and is not in prefect.yaml: the order of the queues, the automations."""
+    async with connect_async() as client:
+        await ensure_queues(client, WORK_POOL, [])
+        sync = await client.read_deployment_by_name(SYNC_DEPLOYMENT)
+        await ensure_automations(client, sync.id)
 
 
 def list_deployments(client: SyncPrefectClient) -> list[DeployedFlow]:
@@ -160,13 +189,7 @@ def list_deployments(client: SyncPrefectClient) -> list[DeployedFlow]:
     return sorted(
         DeployedFlow(
             f"{flows[deployment.flow_id]}/{deployment.name}",
-            tuple(_describe(schedule.schedule) for schedule in deployment.schedules if schedule.active),
+            tuple(describe(schedule.schedule) for schedule in deployment.schedules if schedule.active),
         )
         for deployment in client.read_deployments(work_pool_filter=pool)
     )
-
-
-def _describe(schedule: object) -> str:
-    if isinstance(schedule, CronSchedule):
-        return f"{schedule.cron} ({schedule.timezone or 'UTC'})"
-    return str(schedule)
