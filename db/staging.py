@@ -7,9 +7,9 @@ letter.
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Index, Integer, MetaData, String, Table, false
+from sqlalchemy import Boolean, Column, Date, Index, Integer, MetaData, Numeric, String, Table, false
 
-from db.columns import exact_text
+from db.columns import UtcDateTime, exact_text
 
 metadata = MetaData()
 
@@ -99,4 +99,17 @@ rejected_row = Table(
     Column("source_key", String(64), nullable=False, comment="what reports call the row"),
     Column("reason", String(128), nullable=False),
     Index("ix_replication_rejected_row_entity_source_id", "entity", "source_id"),
+)
+
+# What an attendance sync found, until it is merged; `batch` keeps syncs apart that run at the same time.
+staged_attendance = Table(
+    "attendance_staged",
+    metadata,
+    Column("batch", String(36), primary_key=True),
+    Column("meal_request_line_id", Integer, primary_key=True, autoincrement=False),
+    Column("attendance_date", Date, nullable=False),
+    Column("attendance_in", UtcDateTime),
+    Column("attendance_out", UtcDateTime),
+    Column("working_hours", Numeric(4, 2)),
+    Column("staged_at", UtcDateTime, nullable=False, index=True),
 )

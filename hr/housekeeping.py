@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, tuple_, update
 
 from db.advisory_lock import hold_lock
 from db.engines import Database
+from db.staging import staged_attendance
 from db.tables import scheduled_job_execution, scheduled_job_lock, scheduler_execution_status, scheduler_instance
 from errors import AlreadyRunning
 from hr import replication
@@ -22,6 +23,8 @@ ENDED = ("success", "failed", "cancelled")
 STOPPED = "stopped"
 BATCH_ROWS = 1_000
 HEARTBEAT_LIMIT = timedelta(minutes=5)
+# What an attendance sync staged longer ago was left by one whose process died.
+LONGEST_SYNC = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class CleanupReport:
         deleted_executions: Executions older than the retention.
         deleted_locks: Expired locks that were released.
         deleted_instances: Scheduler instances without a heartbeat that were marked as stopped.
-        deleted_staging_rows: Rows that replications left in their staging tables.
+        deleted_staging_rows: Rows that replications and attendance syncs left in their staging tables.
     """
 
     deleted_executions: int = 0
@@ -117,16 +120,19 @@ async def stop_silent_instances(cleanup: Cleanup) -> int:
 
 
 async def empty_staging_tables(cleanup: Cleanup) -> int:
-    """Remove what replications staged and planned, unless one is under way; the rejected rows of the last one stay."""
+    """Remove what is left in staging tables by replications, unless one is under way, and by attendance syncs.
+
+    The rows that the last replication rejected stay.
+    """
     rows = await count_planned_and_staged(cleanup.database)
-    if not rows or cleanup.dry_run:
-        return rows
-    try:
-        async with hold_lock(cleanup.database, replication.LOCK):
-            await empty_planned_and_staged(cleanup.database)
-    except AlreadyRunning:
-        return 0
-    return rows
+    if rows and not cleanup.dry_run:
+        try:
+            async with hold_lock(cleanup.database, replication.LOCK):
+                await empty_planned_and_staged(cleanup.database)
+        except AlreadyRunning:
+            rows = 0
+    is_left = staged_attendance.c.staged_at < cleanup.now - LONGEST_SYNC
+    return rows + await _delete(cleanup, staged_attendance, is_left)
 
 
 async def _delete(cleanup: Cleanup, table: Table, condition: ColumnElement[bool]) -> int:
@@ -135,11 +141,12 @@ async def _delete(cleanup: Cleanup, table: Table, condition: ColumnElement[bool]
     deleted = 0
     while True:
         async with cleanup.database.engine().begin() as connection:
-            ids = (await connection.scalars(select(table.c.id).where(condition).limit(BATCH_ROWS))).all()
-            if ids:
-                done = await connection.execute(delete(table).where(table.c.id.in_(ids), condition))
+            keys = (await connection.execute(select(*table.primary_key).where(condition).limit(BATCH_ROWS))).all()
+            if keys:
+                is_one = tuple_(*table.primary_key).in_(keys)
+                done = await connection.execute(delete(table).where(is_one, condition))
                 deleted += done.rowcount
-        if len(ids) < BATCH_ROWS:
+        if len(keys) < BATCH_ROWS:
             return deleted
 
 

@@ -1,56 +1,47 @@
-"""Meal request lines and their attendance in the application database."""
+"""Meal request lines in the application database: which count, whose they are, and on which day."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, tzinfo
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, String, cast, func, select
-from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy import ColumnElement, FromClause, String, cast, collate, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.tables import employee, meal_request, meal_request_line, meal_request_line_attendance
+from db.tables import employee, meal_request, meal_request_line
 from errors import NotFound
-from hr.attendance.days import Attendance, local_day
+from hr.attendance.days import local_day
 
 # Ids named in a message.
 NAMED_IDS = 10
-_WRITTEN = ("employee_code", "attendance_date", "attendance_in", "attendance_out", "working_hours")
+# Ids asked about at a time: SQLite takes 32,766 parameters a statement.
+IDS_PER_QUERY = 10_000
 
 
 class Line(NamedTuple):
-    """A line of a meal request, and its attendance as it is stored."""
+    """A line of a meal request: its id, its person, the local day of its request."""
 
     id: int
     employee_id: int
-    code: str | None
     day: date
-    is_stored: bool
-    stored: tuple[str | None, date | None, Attendance]
 
 
-class WrittenLine(NamedTuple):
-    """The attendance that a line is to have."""
+def employee_code(dialect: str) -> ColumnElement[str | None]:
+    """Give the code of a line's person: as the line has it, else the employee; needs both tables.
 
-    line: Line
-    code: str
-    attendance: Attendance
-
-
-def differs(line: Line, attendance: Attendance) -> bool:
-    """Tell whether a line's stored attendance is another one."""
-    return not line.is_stored or line.stored != (line.code, line.day, attendance)
-
-
-def employee_code() -> ColumnElement[str | None]:
-    """Give the code of a line's person: as the line has it, else the employee; needs both tables."""
-    of_line = func.nullif(func.trim(meal_request_line.c.employee_code), "")
-    return func.coalesce(of_line, cast(employee.c.code, String(32)))
+    Args:
+        dialect: SQLAlchemy's name of the database's dialect. On MariaDB the two texts are given the same collation,
+            which those of an adopted table and of the connection need not be.
+    """
+    codes: list[ColumnElement[Any]] = [
+        func.nullif(func.trim(meal_request_line.c.employee_code), ""),
+        cast(employee.c.code, String(32)),
+    ]
+    return func.coalesce(*(collate(code, "utf8mb4_bin") if dialect == "mysql" else code for code in codes))
 
 
 async def find_people(connection: AsyncConnection, since: datetime) -> list[int]:
     """Give the employee ids of the lines whose requests are not older than a point in time, in order."""
-    line = meal_request_line
-    people = select(line.c.employee_id).distinct().select_from(_lines()).where(*_counting(since))
+    people = select(meal_request_line.c.employee_id).distinct().select_from(_lines()).where(*_counting(since))
     return sorted((await connection.scalars(people)).all())
 
 
@@ -91,43 +82,19 @@ async def read_lines(connection: AsyncConnection, zone: tzinfo, line_ids: Iterab
     return lines
 
 
-async def write_attendance(connection: AsyncConnection, written: Sequence[WrittenLine], now: datetime) -> None:
-    """Insert or update the attendance of lines, in one statement.
-
-    Args:
-        connection: To the application database, in a transaction.
-        written: What the lines are to have.
-        now: The time that the rows are stamped with.
-    """
-    if not written:
-        return
-    table = meal_request_line_attendance
-    rows = [_row(each, now) for each in sorted(written, key=lambda each: each.line.id)]
-    changed = (*_WRITTEN, "attendance_synced_at", "updated_at")
-    if connection.dialect.name == "mysql":
-        upsert = mysql.insert(table)
-        await connection.execute(
-            upsert.on_duplicate_key_update({name: upsert.inserted[name] for name in changed}), rows
+async def read_codes(connection: AsyncConnection, line_ids: Sequence[int]) -> dict[int, str]:
+    """Give the employee codes of lines by line; people without a code are not in it."""
+    line = meal_request_line
+    code = employee_code(connection.dialect.name)
+    codes: dict[int, str] = {}
+    for start in range(0, len(line_ids), IDS_PER_QUERY):
+        rows = await connection.execute(
+            select(line.c.id, code)
+            .select_from(line.outerjoin(employee, employee.c.id == line.c.employee_id))
+            .where(line.c.id.in_(line_ids[start : start + IDS_PER_QUERY]), code.is_not(None))
         )
-    else:
-        insert = sqlite.insert(table)
-        key = [table.c.meal_request_line_id]
-        await connection.execute(insert.on_conflict_do_update(key, set_={n: insert.excluded[n] for n in changed}), rows)
-
-
-def _row(written: WrittenLine, now: datetime) -> dict[str, Any]:
-    came, left, hours = written.attendance
-    return {
-        "meal_request_line_id": written.line.id,
-        "employee_code": written.code,
-        "attendance_date": written.line.day,
-        "attendance_in": came,
-        "attendance_out": left,
-        "working_hours": hours,
-        "attendance_synced_at": now,
-        "created_at": now,
-        "updated_at": now,
-    }
+        codes |= {line_id: found for line_id, found in rows if found is not None}
+    return codes
 
 
 def _lines() -> FromClause:
@@ -144,32 +111,9 @@ def _counting(since: datetime | None = None) -> list[ColumnElement[bool]]:
 
 
 async def _read(connection: AsyncConnection, zone: tzinfo, *conditions: ColumnElement[bool]) -> list[Line]:
-    line, stored = meal_request_line, meal_request_line_attendance
     rows = await connection.execute(
-        select(
-            line.c.id,
-            line.c.employee_id,
-            employee_code(),
-            meal_request.c.request_time,
-            stored.c.id.is_not(None),
-            *(stored.c[name] for name in _WRITTEN),
-        )
-        .select_from(
-            _lines()
-            .outerjoin(employee, employee.c.id == line.c.employee_id)
-            .outerjoin(stored, stored.c.meal_request_line_id == line.c.id)
-        )
+        select(meal_request_line.c.id, meal_request_line.c.employee_id, meal_request.c.request_time)
+        .select_from(_lines())
         .where(*conditions)
-        .order_by(line.c.id)
     )
-    return [
-        Line(
-            line_id,
-            employee_id,
-            code,
-            local_day(at, zone),
-            bool(is_stored),
-            (stored_code, day, Attendance(came, left, hours)),
-        )
-        for line_id, employee_id, code, at, is_stored, stored_code, day, came, left, hours in rows
-    ]
+    return [Line(line_id, employee_id, local_day(at, zone)) for line_id, employee_id, at in rows]

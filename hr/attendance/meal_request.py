@@ -144,7 +144,7 @@ async def _read_request(lookup: SignInLookup, request_id: int) -> tuple[date, li
         if at is None:
             raise NotFound(f"meal request {request_id} does not exist or is deleted: check the id")
         rows = await connection.execute(
-            select(line.c.id, line.c.employee_id, employee_code(), line.c.attendance_time)
+            select(line.c.id, line.c.employee_id, employee_code(connection.dialect.name), line.c.attendance_time)
             .select_from(line.outerjoin(employee, employee.c.id == line.c.employee_id))
             .where(line.c.meal_request_id == request_id, line.c.is_deleted.is_(False))
             .order_by(line.c.id)

@@ -1,6 +1,6 @@
 """Reading attendance from the HRIS: all that is wanted of up to 2,000 people over a span of days in one query."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
@@ -108,19 +108,16 @@ class AttendanceSource:
         return section
 
 
-def group_pairs(
-    pairs: dict[tuple[int, date], list[Pair]], rows: Sequence[Sequence[Any]], wanted: set[tuple[int, date]]
-) -> None:
-    """Add the pairs of wanted people and days to what is known; the others fall away.
+def take_pairs(wanted: Mapping[int, Mapping[date, list[Pair]]], rows: Sequence[Sequence[Any]]) -> None:
+    """Add pairs to the wanted days of people; the others fall away.
 
     Args:
-        pairs: Pairs by employee id and local day; is filled.
+        wanted: Pairs by employee id and local day; the lists are filled.
         rows: Employee id, begin, end.
-        wanted: Employee ids and local days.
     """
     for employee_id, came, left in rows:
-        if came is not None and (key := (employee_id, came.date())) in wanted:
-            pairs.setdefault(key, []).append(Pair(came, left))
+        if came is not None and (pairs := wanted[employee_id].get(came.date())) is not None:
+            pairs.append(Pair(came, left))
 
 
 def _is_around(at: ColumnElement[datetime], first: date, last: date) -> ColumnElement[bool]:

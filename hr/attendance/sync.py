@@ -19,18 +19,11 @@ from db import biostar_database, hris_database, maria_database
 from db.advisory_lock import hold_lock
 from db.engines import Database
 from db.tables import employee, log_replication
-from hr.attendance.days import Attendance, AttendanceUnusable, Pair, attendance_of, day_bounds, local_day
-from hr.attendance.lines import (
-    Line,
-    WrittenLine,
-    differs,
-    find_people,
-    read_lines,
-    read_lines_of_people,
-    write_attendance,
-)
+from hr.attendance.days import AttendanceUnusable, Pair, attendance_of, day_bounds, local_day
+from hr.attendance.lines import Line, find_people, read_codes, read_lines, read_lines_of_people
+from hr.attendance.merge import FoundAttendance, merge_attendance
 from hr.attendance.report import SyncReport, total_of
-from hr.attendance.source import PEOPLE_PER_QUERY, AttendanceSource, group_pairs
+from hr.attendance.source import PEOPLE_PER_QUERY, AttendanceSource, take_pairs
 from hr.biostar import BioStar, attendance_of_events
 from hr.mapping import load_mapping
 from hr.replication_log import LogContext, log_row
@@ -214,62 +207,53 @@ async def _sync(sync: AttendanceSync, lines: Sequence[Line]) -> SyncReport:
     report = SyncReport(total=len(lines))
     if not lines:
         return report
-    pairs = await _read_pairs(sync, lines)
-    decided: list[WrittenLine] = []
-    missing = []
-    for line in lines:
-        if (line.employee_id, line.day) not in pairs:
-            missing.append(line)
-            continue
-        try:
-            attendance = attendance_of(pairs[line.employee_id, line.day], sync.zone)
-        except AttendanceUnusable as error:
-            report.fail(str(error), line.id)
-        else:
-            _decide(report, decided, line, attendance)
+    found, missing = await _ask_hris(sync, lines, report)
     if missing:
-        await _ask_biostar(sync, missing, report, decided)
-    async with sync.database.engine().begin() as connection:
-        await write_attendance(connection, decided, datetime.now(UTC))
+        found += await _ask_biostar(sync, missing, report)
+    merged = await merge_attendance(sync.database, found)
+    report.created, report.updated, report.unchanged = merged.created, merged.updated, merged.unchanged
+    for line_id in merged.without_code:
+        report.fail("no employee code", line_id)
     return report
 
 
-async def _read_pairs(sync: AttendanceSync, lines: Sequence[Line]) -> dict[tuple[int, date], list[Pair]]:
-    wanted = {(line.employee_id, line.day) for line in lines}
-    days = [day for _, day in wanted]
-    pairs: dict[tuple[int, date], list[Pair]] = {}
-    people = sorted({person for person, _ in wanted})
-    async for rows in sync.source.read_pairs(people, min(days), max(days)):
-        group_pairs(pairs, rows, wanted)
-    return pairs
-
-
-async def _ask_biostar(
-    sync: AttendanceSync, lines: Sequence[Line], report: SyncReport, decided: list[WrittenLine]
-) -> None:
-    """Decide about the lines that the HRIS knows nothing of."""
-    asked = [line for line in lines if line.code is not None]
-    events = {}
-    if sync.biostar is not None and asked:
-        report.days_asked |= {line.day for line in asked}
-        events = await sync.biostar.read_days((line.code, line.day) for line in asked if line.code is not None)
+async def _ask_hris(
+    sync: AttendanceSync, lines: Sequence[Line], report: SyncReport
+) -> tuple[list[FoundAttendance], list[Line]]:
+    """Give the attendance that the HRIS tells, and the lines that it knows nothing of."""
+    wanted: dict[int, dict[date, list[Pair]]] = {}
     for line in lines:
-        of_day = events.get((line.code or "", line.day))
-        if of_day is None:
-            report.not_found += 1
-        else:
-            report.from_biostar += 1
-            _decide(report, decided, line, attendance_of_events(of_day))
+        wanted.setdefault(line.employee_id, {})[line.day] = []
+    days = [line.day for line in lines]
+    async for rows in sync.source.read_pairs(sorted(wanted), min(days), max(days)):
+        take_pairs(wanted, rows)
+    found, missing = [], []
+    for line in lines:
+        pairs = wanted[line.employee_id][line.day]
+        if not pairs:
+            missing.append(line)
+            continue
+        try:
+            found.append(FoundAttendance(line, attendance_of(pairs, sync.zone)))
+        except AttendanceUnusable as error:
+            report.fail(str(error), line.id)
+    return found, missing
 
 
-def _decide(report: SyncReport, decided: list[WrittenLine], line: Line, attendance: Attendance) -> None:
-    if line.code is None:
-        report.fail("no employee code", line.id)
-    elif not differs(line, attendance):
-        report.unchanged += 1
-    else:
-        decided.append(WrittenLine(line, line.code, attendance))
-        if line.is_stored:
-            report.updated += 1
-        else:
-            report.created += 1
+async def _ask_biostar(sync: AttendanceSync, lines: Sequence[Line], report: SyncReport) -> list[FoundAttendance]:
+    """Give the attendance that BioStar tells of lines that the HRIS knows nothing of; counts the others."""
+    found: list[FoundAttendance] = []
+    if sync.biostar is not None:
+        async with sync.database.engine().connect() as connection:
+            codes = await read_codes(connection, [line.id for line in lines])
+        asked = [(line, codes[line.id]) for line in lines if line.id in codes]
+        report.days_asked |= {line.day for line, _ in asked}
+        events = await sync.biostar.read_days((code, line.day) for line, code in asked)
+        found = [
+            FoundAttendance(line, attendance_of_events(events[code, line.day]))
+            for line, code in asked
+            if (code, line.day) in events
+        ]
+    report.from_biostar = len(found)
+    report.not_found = len(lines) - len(found)
+    return found

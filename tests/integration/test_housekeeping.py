@@ -11,7 +11,7 @@ from api.repositories.scheduler_repository import SchedulerRepository
 from db.advisory_lock import hold_lock
 from db.engines import Database
 from db.maria_database import DatabaseSessionLocal
-from db.staging import planned_employee, rejected_row, staged_employee
+from db.staging import planned_employee, rejected_row, staged_attendance, staged_employee
 from db.tables import scheduled_job_execution, scheduled_job_lock, scheduler_instance
 from errors import AlreadyRunning
 from hr import housekeeping, replication
@@ -141,6 +141,15 @@ async def test_staging_rows_go_unless_a_replication_works_with_them(cleanup: Cle
     assert (await clean(cleanup)).deleted_staging_rows == 3
     assert await read(cleanup.database, staged_employee) == await read(cleanup.database, planned_employee) == []
     assert len(await read(cleanup.database, rejected_row)) == 1
+
+
+async def test_what_a_killed_attendance_sync_staged_goes_after_a_day(cleanup: Cleanup) -> None:
+    row = {"batch": "killed", "meal_request_line_id": 1, "attendance_date": NOW.date()}
+    young = {"batch": "under way", "staged_at": NOW - timedelta(hours=23)}
+    await write(cleanup.database, staged_attendance, row | {"staged_at": NOW - timedelta(hours=25)}, row | young)
+    assert (await clean(replace(cleanup, dry_run=True))).deleted_staging_rows == 1
+    assert (await clean(cleanup)).deleted_staging_rows == 1
+    assert [left["batch"] for left in await read(cleanup.database, staged_attendance)] == ["under way"]
 
 
 async def test_two_cleanups_at_once_are_refused(cleanup: Cleanup) -> None:

@@ -1,0 +1,127 @@
+"""Writing the attendance of lines: staged, compared with what is stored, and only what differs written, by set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sqlalchemy import Subquery, delete, insert, literal, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.bulk_load import BulkLoader
+from db.engines import Database
+from db.staging import staged_attendance
+from db.tables import employee, meal_request_line, meal_request_line_attendance
+from hr.attendance.days import Attendance
+from hr.attendance.lines import Line, employee_code
+
+_COMPARED = ("employee_code", "attendance_date", "attendance_in", "attendance_out", "working_hours")
+
+
+class FoundAttendance(NamedTuple):
+    """The attendance that a line is to have."""
+
+    line: Line
+    attendance: Attendance
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What became of the lines, in numbers, and those that cannot be written as their people have no code."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    without_code: Sequence[int] = ()
+
+
+async def merge_attendance(database: Database, found: Sequence[FoundAttendance]) -> Merged:
+    """Give lines their attendance, in one transaction; rows that are just so already are not written.
+
+    Args:
+        database: The application database.
+        found: What the lines are to have; a line at most once.
+
+    Returns:
+        What became of them.
+    """
+    if not found:
+        return Merged()
+    batch, now = str(uuid4()), datetime.now(UTC)
+    async with BulkLoader(database, staged_attendance) as loader:
+        await loader.write(_columns(batch, now, found))
+    async with database.engine().connect() as connection:
+        if connection.dialect.name == "mysql":
+            # Statements then lock the rows that they write, not those that they read.
+            await connection.execution_options(isolation_level="READ COMMITTED")
+        merged = await _merge(connection, batch, now, len(found))
+        await connection.execute(delete(staged_attendance).where(staged_attendance.c.batch == batch))
+        await connection.commit()
+    return merged
+
+
+def _columns(batch: str, now: datetime, found: Sequence[FoundAttendance]) -> list[list[Any]]:
+    number = len(found)
+    return [
+        [batch] * number,
+        [each.line.id for each in found],
+        [str(each.line.day) for each in found],
+        [_to_text(each.attendance.came) for each in found],
+        [_to_text(each.attendance.left) for each in found],
+        [None if each.attendance.hours is None else str(each.attendance.hours) for each in found],
+        [_to_text(now)] * number,
+    ]
+
+
+def _to_text(at: datetime | None) -> str | None:
+    """Write a time as both databases store it."""
+    return None if at is None else at.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+async def _merge(connection: AsyncConnection, batch: str, now: datetime, number: int) -> Merged:
+    stored = meal_request_line_attendance
+    wanted = _wanted(connection.dialect.name, batch)
+    line_id = wanted.c.meal_request_line_id
+    without_code = (await connection.scalars(select(line_id).where(wanted.c.employee_code.is_(None)))).all()
+    differs = or_(*(stored.c[name].is_distinct_from(wanted.c[name]) for name in _COMPARED))
+    changed = (
+        select(wanted)
+        .join(stored, stored.c.meal_request_line_id == line_id)
+        .where(wanted.c.employee_code.is_not(None), differs)
+        .subquery("changed")
+    )
+    updated = await connection.execute(
+        update(stored)
+        .values({name: changed.c[name] for name in _COMPARED} | {"attendance_synced_at": now, "updated_at": now})
+        .where(stored.c.meal_request_line_id == changed.c.meal_request_line_id)
+    )
+    stamps = ("attendance_synced_at", "created_at", "updated_at")
+    new = (
+        select(
+            line_id, *(wanted.c[name] for name in _COMPARED), *(literal(now, stored.c[name].type) for name in stamps)
+        )
+        .outerjoin(stored, stored.c.meal_request_line_id == line_id)
+        .where(wanted.c.employee_code.is_not(None), stored.c.id.is_(None))
+    )
+    created = await connection.execute(insert(stored).from_select(["meal_request_line_id", *_COMPARED, *stamps], new))
+    unchanged = number - created.rowcount - updated.rowcount - len(without_code)
+    return Merged(created.rowcount, updated.rowcount, unchanged, without_code)
+
+
+def _wanted(dialect: str, batch: str) -> Subquery:
+    staged, line = staged_attendance, meal_request_line
+    return (
+        select(
+            staged.c.meal_request_line_id,
+            employee_code(dialect).label("employee_code"),
+            *(staged.c[name] for name in _COMPARED[1:]),
+        )
+        .select_from(
+            staged.join(line, line.c.id == staged.c.meal_request_line_id).outerjoin(
+                employee, employee.c.id == line.c.employee_id
+            )
+        )
+        .where(staged.c.batch == batch)
+        .subquery("wanted")
+    )
