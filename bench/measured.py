@@ -113,21 +113,24 @@ async def _row_by_row(origin: str, target: str, rows: int) -> dict[str, Any]:
     return {"seconds": seconds, "rows": written}
 
 
-def _dlt(target: str, source: str) -> dict[str, Any]:
-    """Replicate the HRIS's table of employees into an empty database with dlt, merging by primary key."""
+def _dlt(target: str, source: str, reader: str) -> dict[str, Any]:
+    """Replicate the HRIS's table of employees into an empty database with dlt, merging by primary key.
+
+    `reader` is how dlt reads the table: `sqlalchemy`, its default, or `pyarrow`.
+    """
     try:
         import dlt
         from dlt.sources.sql_database import sql_table
     except ImportError as error:
         raise BenchError(f"dlt is not installed here: use `make bench` ({error})") from error
     url: URL = make_url(target)
-    # dlt takes a synchronous driver; the fastest of its ways to read a table, and indexes for its merge.
+    # dlt takes a synchronous driver. Without primary keys, which it leaves out by default, its merge does not end.
     destination = dlt.destinations.sqlalchemy(
         url.set(drivername="mysql+pymysql", query={"charset": "utf8mb4"}).render_as_string(hide_password=False),
         create_primary_keys=True,
     )
     table = sql_table(
-        credentials=f"sqlite:///{source}", table="HR_Employee", backend="pyarrow", chunk_size=DLT_CHUNK_ROWS
+        credentials=f"sqlite:///{source}", table="HR_Employee", backend=reader, chunk_size=DLT_CHUNK_ROWS
     )
     table.apply_hints(primary_key="ID", write_disposition="merge")
     with tempfile.TemporaryDirectory() as folder:

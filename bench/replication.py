@@ -100,7 +100,8 @@ def measure_replication(scale: Scale, *, tell: Tell) -> Outcome:
         source = bench.write_source(scale.employees)
         target = bench.measure_loads(source, scale, raw)
         raw["row_by_row_rows"], raw["row_by_row_rows_per_second"] = bench.row_by_row(target, scale.row_by_row)
-        raw["dlt_seconds"], raw["dlt_rows_per_second"] = bench.dlt(source)
+        raw["dlt_seconds"], raw["dlt_rows_per_second"] = bench.dlt(source, "sqlalchemy")
+        raw["dlt_arrow_seconds"], raw["dlt_arrow_rows_per_second"] = bench.dlt(source, "pyarrow")
         bench.measure_later_runs(source, target, raw)
         server.drop_database(target)
         raw["peaks_mb"] = {str(scale.employees): raw.pop("first_peak_mb")}
@@ -117,6 +118,7 @@ def _ratios(raw: dict[str, Any], scale: Scale) -> dict[str, float]:
         "load_vs_load_data": rate / raw["load_data_rows_per_second"],
         "times_row_by_row": rate / raw["row_by_row_rows_per_second"],
         "times_dlt": rate / raw["dlt_rows_per_second"],
+        "times_dlt_arrow": rate / raw["dlt_arrow_rows_per_second"],
         "unchanged_vs_first": raw["unchanged_seconds"] / first,
         "unchanged_rows_written": raw["unchanged_rows_changed"],
         "one_percent_vs_first": raw["one_percent_seconds"] / first,
@@ -210,11 +212,11 @@ class _Bench:
         self.tell(f"Row by row {found['rows']:,} employees took {found['seconds']:.2f} s")
         return found["rows"], rate
 
-    def dlt(self, source: Path) -> tuple[float, float]:
+    def dlt(self, source: Path, reader: str) -> tuple[float, float]:
         database = self.server.create_database()
-        found = measure("dlt", target=self.server.url(database), source=str(source))
+        found = measure("dlt", target=self.server.url(database), source=str(source), reader=reader)
         self.server.drop_database(database)
-        self.tell(f"dlt replicated {found['rows']:,} rows in {found['seconds']:.2f} s")
+        self.tell(f"dlt, reading with {reader}, replicated {found['rows']:,} rows in {found['seconds']:.2f} s")
         return found["seconds"], found["rows"] / found["seconds"]
 
     def measure_later_runs(self, source: Path, target: str, raw: dict[str, Any]) -> None:
