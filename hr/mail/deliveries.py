@@ -15,13 +15,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Literal
 
-from sqlalchemy import case, insert, select, update
+from sqlalchemy import Row, case, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.mail import KEY_LENGTH, mail_delivery
-from errors import InvalidArgument
+from errors import InvalidArgument, NotFound
 from hr.mail.notices import Notice
 
 State = Literal["pending", "sending", "sent", "refused", "unknown"]
@@ -173,6 +173,51 @@ async def give_up_lost(session: AsyncSession) -> int:
         .values(state="unknown", answer=LOST, claimed_until=None, updated_at=now)
     )
     return lost.rowcount
+
+
+async def list_in_state(session: AsyncSession, state: State, limit: int) -> list[Row[Any]]:
+    """Give mails in a state, those that changed last first.
+
+    Args:
+        session: Of the application database.
+        state: The state.
+        limit: How many at most.
+
+    Returns:
+        Rows of `mail_delivery`.
+    """
+    table = mail_delivery
+    query = select(table).where(table.c.state == state).order_by(table.c.updated_at.desc(), table.c.key).limit(limit)
+    return list(await session.execute(query))
+
+
+async def reopen(session: AsyncSession, keys: Sequence[str]) -> dict[str, Notice]:
+    """Let mails be sent again on purpose: unknown ones, and those that were put off and that no call asks for any more.
+
+    Args:
+        session: Of the application database, in a transaction.
+        keys: The mails' keys.
+
+    Returns:
+        Their notices by key.
+
+    Raises:
+        NotFound: A mail is not remembered, was sent, was refused, or is being sent; nothing is reopened then.
+    """
+    table = mail_delivery
+    is_asked_for = table.c.key.in_(keys)
+    rows = {row.key: row for row in await session.execute(select(table).where(is_asked_for).with_for_update())}
+    reopenable = {"unknown", "pending"}
+    wrong = {key: rows[key].state if key in rows else "not remembered" for key in keys}
+    wrong = {key: state for key, state in wrong.items() if state not in reopenable}
+    if wrong:
+        told = ", ".join(f"{key!r} is {state}" for key, state in wrong.items())
+        raise NotFound(
+            f"only mails that are unknown or pending can be sent again: {told}. See `python -m hr.mail list`"
+        )
+    reopened = update(table).where(is_asked_for, table.c.state == "unknown")
+    await session.execute(reopened.values(state="pending", updated_at=datetime.now(UTC)))
+    return {key: Notice.from_json(row.arguments) for key, row in rows.items()}
 
 
 def _check_key(key: str) -> str:

@@ -107,7 +107,7 @@ def check_address(argument: str, text: Any) -> str:
         raise InvalidArgument(f"argument {argument!r} must be an address, got {type(text).__name__} {_show(text)}")
     try:
         # Whether its domain takes mail is the mail server's to find out: an intranet's may not be in the public DNS.
-        address = validate_email(text, check_deliverability=False, globally_deliverable=False).ascii_email
+        address = validate_email(text, strict=True, check_deliverability=False, globally_deliverable=False).ascii_email
     except EmailNotValidError as error:
         raise InvalidArgument(f"argument {argument!r} is not an address, {_show(text)}: {error}") from None
     if address is None:
