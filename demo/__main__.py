@@ -1,6 +1,7 @@
 """The command line: `python -m demo` demonstrates, `python -m demo up` and `down` start and stop a local system."""
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -23,8 +24,9 @@ FEWEST_PEOPLE = 100
 DESCRIPTION = """\
 Shows the suite at work, with nothing configured: writes a sample HRIS, starts a Prefect server and a worker
 of its own, deploys prefect.yaml, and replicates the HRIS into an SQLite database, twice: the second run finds
-nothing to write. Everything lies in the folder `demo` below DATA_DIR, everything that was started is stopped
-at the end, and no configured database or server is touched.
+nothing to write. Then sample attendance and meal requests are written, and every other job runs once.
+Everything lies in the folder `demo` below DATA_DIR, everything that was started is stopped at the end, and no
+configured database or server is touched.
 
 `up` starts a Prefect server and a worker that stay, for the configured databases (by default embedded ones
 with a sample HRIS); `down` stops them.
@@ -80,7 +82,7 @@ def demonstrate(console: Console, settings: Settings, people: int, *, keep: bool
     with LocalSystem(folder, stays=False) as system:
         _replace_environment(system.environment)
         Demonstration(console, system, HrisShape(people=people)).run()
-        console.print(f"Both runs succeeded; {time.monotonic() - start:.0f} s in all.")
+        console.print(f"All runs succeeded; {time.monotonic() - start:.0f} s in all.")
         if keep:
             console.print(f"Server and worker go on running: {system.ui_url}. Ctrl-C stops them.")
             _wait_for_interrupt()
@@ -141,8 +143,13 @@ def embedded_environment(folder: Path) -> dict[str, str]:
     Returns:
         A value for every setting that has a default, and SQLite files below the folder as databases.
     """
+    values = {
+        name.upper(): field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()
+    }
     defaults = {
-        name.upper(): str(field.default) for name, field in Settings.model_fields.items() if field.default is not None
+        name: json.dumps(value) if isinstance(value, dict) else str(value)
+        for name, value in values.items()
+        if value is not None
     }
     databases = {
         "MARIA_DATABASE_URL": f"sqlite:///{folder}/app.sqlite3",

@@ -1,5 +1,6 @@
 """What the demonstration shows on the terminal: how a run goes on, and what it did."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -81,6 +82,24 @@ def make_result_table(title: str, result: dict[str, Any]) -> Table:
         table.add_column(count.capitalize(), justify="right")
     for entity, values in entities.items():
         table.add_row(ENTITIES.get(entity, entity), *(f"{values.get(count, 0):,}" for count in counts))
+    return table
+
+
+def make_jobs_table(title: str, rows: Sequence[tuple[str, float, str]]) -> Table:
+    """Make the table of what several runs did.
+
+    Args:
+        title: Stands above it.
+        rows: The job, how long its run took in seconds, what it did.
+    """
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1)
+    )
+    table.add_column("Job", no_wrap=True)
+    table.add_column("Seconds", justify="right")
+    table.add_column("What it did", overflow="fold")
+    for job, seconds, told in rows:
+        table.add_row(job, f"{seconds:.1f}", told)
     return table
 
 

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -72,16 +73,42 @@ def crash_lost_runs(client: SyncPrefectClient, work_pool: str) -> list[str]:
     return [run.name for run in runs]
 
 
-def trigger(deployment: str) -> FlowRun:
+def trigger(deployment: str, parameters: dict[str, Any] | None = None) -> FlowRun:
     """Ask for a run of a deployment, as `prefect deployment run` does; does not wait for it.
 
     Args:
         deployment: Its name as `flow/deployment`.
+        parameters: What the run is given.
 
     Returns:
         The run, scheduled for now.
     """
-    return cast(FlowRun, run_deployment(deployment, timeout=0, as_subflow=False))
+    return cast(FlowRun, run_deployment(deployment, parameters=parameters or {}, timeout=0, as_subflow=False))
+
+
+def wait_for_all(client: SyncPrefectClient, runs: Sequence[FlowRun], tell: Callable[[int], None]) -> list[FlowRun]:
+    """Wait until several runs have completed.
+
+    Args:
+        client: A client of the Prefect server.
+        runs: The runs.
+        tell: Called with the number of those that have completed.
+
+    Returns:
+        The runs as they completed, in the same order.
+
+    Raises:
+        RunFailed: One failed, waits for a retry, or was not done within ten minutes.
+    """
+    deadline = time.monotonic() + RUN_LIMIT
+    completed: dict[UUID, FlowRun] = {}
+    while len(completed) < len(runs):
+        waiting = [run.id for run in runs if run.id not in completed]
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=waiting)))
+        completed |= {run.id: run for run in found if _has_completed(run, deadline)}
+        tell(len(completed))
+        time.sleep(POLL)
+    return [completed[run.id] for run in runs]
 
 
 def follow(client: SyncPrefectClient, run: FlowRun, display: RunDisplay, progress_key: str) -> FlowRun:
@@ -103,16 +130,23 @@ def follow(client: SyncPrefectClient, run: FlowRun, display: RunDisplay, progres
     with display:
         while True:
             run = client.read_flow_run(run.id)
-            state = run.state
-            state_name = (state.name if state else None) or "Unknown"
+            state_name = (run.state.name if run.state else None) or "Unknown"
             display.update(state_name, _read_step(client, run.id), _read_progress(client, run.id, progress_key))
-            if state is not None and state.is_completed():
+            if _has_completed(run, deadline):
                 return run
-            if state is not None and (state.is_final() or state_name == "AwaitingRetry"):
-                raise RunFailed(run, f"is {state_name}: {state.message}")
-            if time.monotonic() > deadline:
-                raise RunFailed(run, f"was not done within {RUN_LIMIT} s; its state is {state_name}")
             time.sleep(POLL)
+
+
+def _has_completed(run: FlowRun, deadline: float) -> bool:
+    state = run.state
+    state_name = (state.name if state else None) or "Unknown"
+    if state is not None and state.is_completed():
+        return True
+    if state is not None and (state.is_final() or state_name == "AwaitingRetry"):
+        raise RunFailed(run, f"is {state_name}: {state.message}")
+    if time.monotonic() > deadline:
+        raise RunFailed(run, f"was not done within {RUN_LIMIT} s; its state is {state_name}")
+    return False
 
 
 def read_result(run: FlowRun) -> dict[str, Any]:

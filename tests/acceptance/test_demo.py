@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from demo.jobs import JOBS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIMIT = 300
 ENTITIES = ("Departments", "Employees", "Security users", "Users", "Assignments")
@@ -66,10 +68,27 @@ def read_table(output: str) -> dict[str, dict[str, int]]:
     return rows
 
 
-def test_the_demo_replicates_twice_shows_both_results_and_leaves_no_process(tmp_path: Path) -> None:
+def read_jobs(output: str) -> dict[str, str]:
+    """Read the closing table: what each job did, by job."""
+    told: dict[str, str] = {}
+    job = ""
+    for line in output.splitlines():
+        if match := re.match(r" ?([a-z-]+)  +[\d.]+  +(.*)", line):
+            job, told[match[1]] = match[1], match[2].strip()
+        elif job and (rest := re.match(r" {10,}(\S.*)", line)):
+            told[job] += f" {rest[1].strip()}"
+    return told
+
+
+def read_counts(told: str) -> dict[str, int]:
+    return {name: int(number.replace(",", "")) for number, name in re.findall(r"([\d,]+) ([a-z ]+)", told)}
+
+
+def test_the_demo_runs_every_job_shows_what_each_did_and_leaves_no_process(tmp_path: Path) -> None:
     demo = run_demo("--people", "300", data=tmp_path)
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    first, second = (read_table(part) for part in demo.stdout.split("Second run"))
+    replications, _, others = demo.stdout.partition("The other jobs")
+    first, second = (read_table(part) for part in replications.split("Second run"))
     assert tuple(first) == tuple(second) == ENTITIES
 
     assert first["Employees"]["Inserted"] > 250
@@ -78,6 +97,16 @@ def test_the_demo_replicates_twice_shows_both_results_and_leaves_no_process(tmp_
     assert "rejected: Employees" in demo.stdout
     assert all(row["Inserted"] == row["Updated"] == row["Deactivated"] == 0 for row in second.values())
     assert second["Employees"]["Unchanged"] == first["Employees"]["Inserted"]
+
+    jobs = read_jobs(others)
+    assert list(jobs) == [job.deployment for job in JOBS]
+    sync = read_counts(jobs["attendance-sync"])
+    assert sync["total"] > 500
+    assert min(sync["synced"], sync["not found"], sync["errors"], sync["from biostar"], sync["biostar ignored"]) > 0
+    assert read_counts(jobs["attendance-sync-for-lines"])["total"] == 6
+    assert read_counts(jobs["meal-request-attendance"])["total"] == 12
+    cleanup = read_counts(jobs["history-cleanup"])
+    assert (cleanup["deleted executions"], cleanup["deleted locks"], cleanup["deleted instances"]) == (25, 1, 1)
 
     assert len(re.findall(r"http://127\.0\.0\.1:\d+/runs/flow-run/[0-9a-f-]{36}", demo.stdout)) == 2
     assert find_processes(tmp_path) == []
