@@ -18,7 +18,7 @@ def main() -> int:
         The exit status: 0, or 1 when a measurement failed. A missed goal is a result, not a failure.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on private servers.")
-    parser.add_argument("what", choices=["attendance", "burst", "replication", "shim"])
+    parser.add_argument("what", choices=["attendance", "burst", "replication", "schedule", "shim"])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
         "--quick", action="store_true", help="smaller sizes, within a minute; the ratios are then rough"
@@ -46,6 +46,10 @@ def _measure(what: str, *, quick: bool, tell: Tell) -> tuple[Outcome, dict[str, 
         from bench import burst
 
         return burst.measure_burst(quick=quick, tell=tell), burst.GOALS
+    if what == "schedule":
+        from bench import schedule
+
+        return schedule.measure_schedule(quick=quick, tell=tell), schedule.GOALS
     if what == "shim":
         # Needs the test environment, where the other benchmark needs one of its own.
         from bench import shim

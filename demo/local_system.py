@@ -69,6 +69,8 @@ class LocalSystem:
             "PREFECT_SERVER_API_HOST": HOST,
             "PREFECT_SERVER_API_PORT": str(self.api_url.rpartition(":")[2].removesuffix("/api")),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # The server lists all time zones for each schedule that it handles; three times as fast from package tzdata.
+            "PYTHONTZPATH": "",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "DO_NOT_TRACK": "1",

@@ -11,12 +11,11 @@ from typing import NamedTuple
 import httpx
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
 from deployments.automations import ensure_automations
-from deployments.sync_plan import describe
+from deployments.schedules import read_deployments
 from deployments.work_queues import ensure_queues
 from errors import SuiteError
 
@@ -146,9 +145,7 @@ def deploy_all(runs_at_once: int | None = None) -> list[DeployedFlow]:
         raise DeployError(
             f"`prefect deploy --all` failed with status {result.returncode}; correct prefect.yaml:\n{said}"
         )
-    asyncio.run(_complete())
-    with connect() as client:
-        return list_deployments(client)
+    return asyncio.run(_complete())
 
 
 async def find_differences() -> list[str]:
@@ -167,15 +164,7 @@ async def find_differences() -> list[str]:
         return await find_drift(client, WORK_POOL)
 
 
-async def _complete() -> None:
-    """Make what belongs to the deployments and is not in prefect.yaml: the order of the queues, the automations."""
-    async with connect_async() as client:
-        await ensure_queues(client, WORK_POOL, [])
-        sync = await client.read_deployment_by_name(SYNC_DEPLOYMENT)
-        await ensure_automations(client, sync.id)
-
-
-def list_deployments(client: SyncPrefectClient) -> list[DeployedFlow]:
+async def list_deployments(client: PrefectClient) -> list[DeployedFlow]:
     """List the deployments of the work pool.
 
     Args:
@@ -184,12 +173,20 @@ def list_deployments(client: SyncPrefectClient) -> list[DeployedFlow]:
     Returns:
         Their names as `flow/deployment` and their active schedules, by name.
     """
-    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[WORK_POOL]))
-    flows = {flow.id: flow.name for flow in client.read_flows()}
+    flows = {str(flow.id): flow.name for flow in await client.read_flows()}
     return sorted(
         DeployedFlow(
-            f"{flows[deployment.flow_id]}/{deployment.name}",
-            tuple(describe(schedule.schedule) for schedule in deployment.schedules if schedule.active),
+            f"{flows[str(each.flow_id)]}/{each.name}",
+            tuple(str(schedule.schedule) for schedule in each.schedules if schedule.active),
         )
-        for deployment in client.read_deployments(work_pool_filter=pool)
+        for each in await read_deployments(client, WORK_POOL)
     )
+
+
+async def _complete() -> list[DeployedFlow]:
+    """Make what belongs to the deployments and is not in prefect.yaml: the order of the queues, the automations."""
+    async with connect_async() as client:
+        await ensure_queues(client, WORK_POOL, [])
+        sync = await client.read_deployment_by_name(SYNC_DEPLOYMENT)
+        await ensure_automations(client, sync.id)
+        return await list_deployments(client)

@@ -9,15 +9,12 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import DeploymentSchedule
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import ObjectNotFound
 
 from api.repositories.job_repository import job_id_of
 from deployments import automations
 from deployments.registry import PREFECT_YAML, to_dotted
-from deployments.sync import read_deployments
+from deployments.schedules import CronSchedule, Deployed, PresentSchedule, read_deployments
 from deployments.work_queues import DEFAULT_QUEUE, SCHEDULES_QUEUE
 
 SYNC_DEPLOYMENT = "schedule-sync"
@@ -57,7 +54,7 @@ def _read_blocks(prefect_yaml: Path) -> dict[str, Mapping[str, Any]]:
     return {block["name"]: block for block in yaml.safe_load(prefect_yaml.read_text())["deployments"]}
 
 
-def _compare(block: Mapping[str, Any], deployed: DeploymentResponse) -> list[str]:
+def _compare(block: Mapping[str, Any], deployed: Deployed) -> list[str]:
     schedules = {each.slug: each for each in deployed.schedules}
     has_rows = any(job_id_of(slug) is not None for slug in schedules)
     wanted: dict[str, Any] = {
@@ -67,20 +64,19 @@ def _compare(block: Mapping[str, Any], deployed: DeploymentResponse) -> list[str
         "parameters": block.get("parameters") or {},
     }
     present: dict[str, Any] = {
-        "entry point": to_dotted(deployed.entrypoint or ""),
-        "description": (deployed.description or "").strip() or None,
+        "entry point": deployed.entrypoint,
+        "description": deployed.description.strip() or None,
         "tags": sorted(deployed.tags),
-        "parameters": deployed.parameters,
+        "parameters": dict(deployed.parameters),
     }
     if not has_rows:
-        limit, options = block.get("concurrency_limit"), deployed.concurrency_options
-        present_limit = deployed.global_concurrency_limit
+        limit = block.get("concurrency_limit")
         limit = limit if isinstance(limit, Mapping) else {"limit": limit}
         wanted["concurrency limit"] = limit["limit"]
-        present["concurrency limit"] = None if present_limit is None else present_limit.limit
+        present["concurrency limit"] = deployed.concurrency_limit
         if "collision_strategy" in limit:
             wanted["collision strategy"] = limit["collision_strategy"]
-            present["collision strategy"] = None if options is None else str(options.collision_strategy.value)
+            present["collision strategy"] = deployed.collision_strategy
         wanted["work queue"] = block["work_pool"].get("work_queue_name", DEFAULT_QUEUE)
         present["work queue"] = deployed.work_queue_name
     for schedule in block.get("schedules") or []:
@@ -90,7 +86,7 @@ def _compare(block: Mapping[str, Any], deployed: DeploymentResponse) -> list[str
     return [f"{name} is {present[name]!r}, not {value!r}" for name, value in wanted.items() if present[name] != value]
 
 
-def _read_schedule(schedule: DeploymentSchedule | None) -> tuple[str | None, str | None] | None:
+def _read_schedule(schedule: PresentSchedule | None) -> tuple[str | None, str | None] | None:
     if schedule is None or not isinstance(schedule.schedule, CronSchedule):
         return None
     return (schedule.schedule.cron, schedule.schedule.timezone)

@@ -6,27 +6,26 @@ those that fall between are asked for at once, from the time before the change.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate
-from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound
 
 from api.repositories.job_repository import JobRepository, ScheduledJob
 from db.advisory_lock import hold_lock
 from db.maria_database import DatabaseSessionLocal, database
 from deployments.deploy import WORK_POOL, connect_async
 from deployments.registry import read_registry
+from deployments.schedules import read_deployments
 from deployments.sync_plan import WRITES, Action, DeploymentPlan, Step, SyncPlan, plan_sync
 from deployments.work_queues import ensure_queues
 from settings import get_settings
 
 LOCK = "schedule sync"
-DEPLOYMENTS_PER_PAGE = 200
+SCHEDULE_PATH: Any = "/deployments/{id}/schedules/{schedule_id}"
 repository = JobRepository()
 
 
@@ -58,12 +57,15 @@ class SyncReport:
         return not self.refused and not self.failed
 
 
-async def sync_schedules(*, dry_run: bool = False, work_pool: str = WORK_POOL) -> SyncReport:
+async def sync_schedules(
+    *, dry_run: bool = False, work_pool: str = WORK_POOL, client: PrefectClient | None = None
+) -> SyncReport:
     """Bring Prefect's schedules in line with the rows.
 
     Args:
         dry_run: Only say what would change.
         work_pool: The pool whose deployments are concerned.
+        client: An open client of the Prefect server; by default one is opened.
 
     Returns:
         What was, or would be, done.
@@ -73,33 +75,18 @@ async def sync_schedules(*, dry_run: bool = False, work_pool: str = WORK_POOL) -
         DatabaseUnreachable: The rows cannot be read; nothing was changed.
         DeployError: Prefect's server cannot be reached; rows and schedules not yet written stay as they are.
     """
+    opened = connect_async() if client is None else nullcontext(client)
     if dry_run:
-        async with connect_async() as client:
-            return SyncReport((await _plan(client, work_pool)).steps, [])
-    async with hold_lock(database, LOCK), connect_async() as client:
-        return await _apply(client, work_pool, await _plan(client, work_pool))
+        async with opened as open_client:
+            return SyncReport((await _plan(open_client, work_pool)).steps, [])
+    async with hold_lock(database, LOCK), opened as open_client:
+        return await _apply(open_client, work_pool, await _plan(open_client, work_pool))
 
 
 async def read_jobs() -> list[ScheduledJob]:
     """Give the rows of `scheduled_job` that are not deleted."""
     async with DatabaseSessionLocal() as session:
         return await repository.read_jobs(session)
-
-
-async def read_deployments(client: PrefectClient, work_pool: str) -> list[DeploymentResponse]:
-    """Give all deployments of a work pool.
-
-    Args:
-        client: A client of the Prefect server.
-        work_pool: The pool.
-    """
-    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
-    found: list[DeploymentResponse] = []
-    while True:
-        page = await client.read_deployments(work_pool_filter=pool, limit=DEPLOYMENTS_PER_PAGE, offset=len(found))
-        found += page
-        if len(page) < DEPLOYMENTS_PER_PAGE:
-            return found
 
 
 async def _plan(client: PrefectClient, work_pool: str) -> SyncPlan:
@@ -116,7 +103,7 @@ async def _apply(client: PrefectClient, work_pool: str, plan: SyncPlan) -> SyncR
             continue
         try:
             await _write(client, work_pool, deployment)
-        except (httpx.HTTPStatusError, ObjectNotFound) as error:
+        except httpx.HTTPStatusError as error:
             failed.append(f"deployment {deployment.name!r} was not changed, the next sync tries again: {error}")
     return SyncReport(plan.steps, failed)
 
@@ -125,31 +112,30 @@ async def _write(client: PrefectClient, work_pool: str, deployment: DeploymentPl
     start = datetime.now(UTC)
     changed = [step for step in deployment.steps if step.action in WRITES]
     together = [] if deployment.has_nameless else changed
-    settings = dict(deployment.settings)
+    settings: dict[str, Any] = dict(deployment.settings)
     if "work_queue_name" in settings:
         settings["work_pool_name"] = work_pool
     if together:
-        settings["schedules"] = [_to_update(step) for step in together]
+        settings["schedules"] = [_to_json(step) for step in together]
+    path = {"id": deployment.id}
     if settings:
-        await client.update_deployment(deployment.id, DeploymentUpdate(**settings))
+        await client.request("PATCH", "/deployments/{id}", path_params=path, json=settings)
     if deployment.has_nameless:
         for step in changed:
             await _write_alone(client, deployment, step)
     for step in changed:
-        if step.action is Action.REMOVE and step.schedule_id is not None:
-            await client.delete_deployment_schedule(deployment.id, step.schedule_id)
+        if step.action is Action.REMOVE:
+            await client.request("DELETE", SCHEDULE_PATH, path_params=path | {"schedule_id": step.schedule_id})
     await schedule_runs(client, deployment.id, start)
 
 
 async def _write_alone(client: PrefectClient, deployment: DeploymentPlan, step: Step) -> None:
     """Write one schedule: several at once would replace the ones without a slug."""
+    path = {"id": deployment.id, "schedule_id": step.schedule_id}
     if step.schedule_id is not None:
-        await client.update_deployment_schedule(
-            deployment.id, step.schedule_id, active=step.active, schedule=step.schedule
-        )
-    elif step.schedule is not None:
-        schedule = {"slug": step.slug, "active": step.active, "schedule": step.schedule.model_dump(mode="json")}
-        await client.request("POST", "/deployments/{id}/schedules", path_params={"id": deployment.id}, json=[schedule])
+        await client.request("PATCH", SCHEDULE_PATH, path_params=path, json=_to_json(step))
+    else:
+        await client.request("POST", "/deployments/{id}/schedules", path_params=path, json=[_to_json(step)])
 
 
 async def schedule_runs(
@@ -169,7 +155,6 @@ async def schedule_runs(
     await client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment_id}, json=body)
 
 
-def _to_update(step: Step) -> DeploymentScheduleUpdate:
-    if step.schedule is None:
-        return DeploymentScheduleUpdate(slug=step.slug, active=step.active)
-    return DeploymentScheduleUpdate(slug=step.slug, active=step.active, schedule=step.schedule)
+def _to_json(step: Step) -> dict[str, Any]:
+    schedule = {} if step.schedule is None else {"schedule": step.schedule.to_json()}
+    return {"slug": step.slug, "active": step.active, **schedule}

@@ -6,23 +6,17 @@ slug; any other one was added by hand and is left alone.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import date
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.objects import DeploymentSchedule
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, NoSchedule, RRuleSchedule
-
 from api.repositories.job_repository import ScheduledJob, job_id_of
 from deployments.cron_fields import TriggerRefused
-from deployments.registry import DeploymentBlock, RegisteredJob, to_dotted
-from deployments.triggers import Schedule, Trigger, translate
+from deployments.registry import DeploymentBlock, RegisteredJob
+from deployments.schedules import Deployed, PresentSchedule, Schedule
+from deployments.triggers import Trigger, translate
 from deployments.work_queues import DEFAULT_QUEUE, queue_of_priority
-
-# What of an RRule is told: its rule, without the exceptions.
-TOLD_CHARACTERS = 70
 
 
 class Action(StrEnum):
@@ -113,7 +107,7 @@ class SyncPlan:
 def plan_sync(
     jobs: Iterable[ScheduledJob],
     registry: Mapping[str, RegisteredJob],
-    deployed: Iterable[DeploymentResponse],
+    deployed: Iterable[Deployed],
     timezone: str,
     today: date,
 ) -> SyncPlan:
@@ -129,7 +123,7 @@ def plan_sync(
     Returns:
         The plan; a row that cannot be taken is in `refused`, and its schedules stay as they are.
     """
-    on_server = {to_dotted(each.entrypoint): each for each in deployed if each.entrypoint}
+    on_server = {each.entrypoint: each for each in deployed}
     by_block: dict[str, list[ScheduledJob]] = {job.deployment.name: [] for job in registry.values()}
     refused, translated = [], {}
     for job in jobs:
@@ -169,23 +163,8 @@ def check_rules(job: ScheduledJob) -> None:
         raise TriggerRefused(f"max_instances is {job.max_instances}: it must be at least 1")
 
 
-def describe(schedule: Schedule | NoSchedule) -> str:
-    """Say in a few words when a schedule fires."""
-    if isinstance(schedule, NoSchedule):
-        return "never"
-    if isinstance(schedule, CronSchedule):
-        both = "" if schedule.day_or else ", day and weekday"
-        return f"{schedule.cron} ({schedule.timezone or 'UTC'}{both})"
-    if isinstance(schedule, IntervalSchedule):
-        return f"every {schedule.interval} from {schedule.anchor_date:%Y-%m-%d %H:%M:%S}"
-    lines = schedule.rrule.splitlines()
-    rules = " | ".join(line.removeprefix("RRULE:") for line in lines if line.startswith("RRULE:"))
-    told = rules or f"when the clocks change: {schedule.rrule.count(',') + 1}"
-    return f"{told[:TOLD_CHARACTERS]} ({schedule.timezone})"
-
-
 def _find_block(
-    job: ScheduledJob, registry: Mapping[str, RegisteredJob], on_server: Mapping[str, DeploymentResponse]
+    job: ScheduledJob, registry: Mapping[str, RegisteredJob], on_server: Mapping[str, Deployed]
 ) -> DeploymentBlock:
     registered = registry.get(job.key)
     if registered is None:
@@ -199,7 +178,7 @@ def _find_block(
 
 def _plan_deployment(
     block: DeploymentBlock,
-    deployed: DeploymentResponse,
+    deployed: Deployed,
     jobs: Sequence[ScheduledJob],
     translated: Mapping[int, tuple[Schedule, ...]],
     refused_ids: Iterable[int | None],
@@ -218,7 +197,7 @@ def _plan_deployment(
             action=Action.CREATE,
             deployment=block.name,
             slug=slug,
-            told=describe(schedule),
+            told=str(schedule),
             job_id=job.id,
             schedule=schedule,
             active=job.is_enabled,
@@ -237,7 +216,7 @@ def _plan_deployment(
 
 def _plan_present(
     block: DeploymentBlock,
-    present: DeploymentSchedule,
+    present: PresentSchedule,
     wanted: Mapping[str, tuple[ScheduledJob, Schedule]],
     kept: Iterable[str | None],
     *,
@@ -249,7 +228,7 @@ def _plan_present(
     if slug in wanted:
         job, new = wanted[slug]
         active = job.is_enabled
-        if _is_same(present.schedule, new):
+        if present.schedule == new:
             action = _switch(present.active, active)
         else:
             action, schedule = Action.CHANGE, new
@@ -267,7 +246,7 @@ def _plan_present(
         action=action,
         deployment=block.name,
         slug=present.slug,
-        told=describe(schedule or present.schedule),
+        told=str(schedule or present.schedule or ""),
         job_id=job_id,
         schedule=schedule,
         active=active,
@@ -281,9 +260,7 @@ def _switch(is_active: bool, wanted: bool) -> Action:
     return Action.RESUME if wanted else Action.PAUSE
 
 
-def _plan_settings(
-    block: DeploymentBlock, deployed: DeploymentResponse, jobs: Sequence[ScheduledJob]
-) -> dict[str, Any]:
+def _plan_settings(block: DeploymentBlock, deployed: Deployed, jobs: Sequence[ScheduledJob]) -> dict[str, Any]:
     """Say which settings of a deployment follow from its rows and differ on the server."""
     enabled = [job for job in jobs if job.is_enabled]
     priority = max((job.priority for job in enabled), default=0)
@@ -292,22 +269,5 @@ def _plan_settings(
         "concurrency_limit": sum(job.max_instances for job in enabled) or block.concurrency_limit,
         "work_queue_name": queue_of_priority(priority) if priority else block.work_queue or DEFAULT_QUEUE,
     }
-    limit = deployed.global_concurrency_limit
-    present = {
-        "concurrency_limit": None if limit is None else limit.limit,
-        "work_queue_name": deployed.work_queue_name,
-    }
+    present = {"concurrency_limit": deployed.concurrency_limit, "work_queue_name": deployed.work_queue_name}
     return {name: value for name, value in wanted.items() if value != present[name]}
-
-
-def _is_same(present: Schedule | NoSchedule, wanted: Schedule) -> bool:
-    return not isinstance(present, NoSchedule) and _comparable(present) == _comparable(wanted)
-
-
-def _comparable(schedule: Schedule) -> tuple[object, ...]:
-    if isinstance(schedule, IntervalSchedule):
-        seconds = schedule.interval / timedelta(seconds=1)
-        return ("interval", seconds, schedule.anchor_date.astimezone(UTC).replace(tzinfo=None), schedule.timezone)
-    if isinstance(schedule, RRuleSchedule):
-        return ("rrule", schedule.rrule, schedule.timezone)
-    return ("cron", schedule.cron, schedule.timezone, schedule.day_or)

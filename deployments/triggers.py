@@ -10,14 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
-from zoneinfo import ZoneInfo, available_timezones
-
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from deployments.cron_fields import BOUNDS, CronFields, DayField, TriggerRefused, parse_cron
 from deployments.fire_times import clock_changes, fire_times
-
-Schedule = CronSchedule | IntervalSchedule | RRuleSchedule
+from deployments.schedules import CronSchedule, IntervalSchedule, RRuleSchedule, Schedule
 
 # So far ahead the exceptions reach: this many fire times, within these numbers of years.
 FIRES_AHEAD = 520
@@ -82,8 +79,10 @@ def translate(trigger: Trigger, timezone: str, today: date) -> tuple[Schedule, .
         raise TriggerRefused(f"the row's job type is {trigger.job_type!r}, but it has {has}")
     if has_interval:
         return (_translate_interval(trigger),)
-    if timezone not in available_timezones():
-        raise TriggerRefused(f"{timezone!r} is not a time zone of the IANA database")
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise TriggerRefused(f"{timezone!r} is not a time zone of the IANA database") from None
     return translate_cron(parse_cron(trigger.cron_expression or ""), timezone, today)
 
 
@@ -124,9 +123,7 @@ def _translate_interval(trigger: Trigger) -> IntervalSchedule:
     if not interval:
         raise TriggerRefused("the interval is zero")
     # In UTC: in another zone Prefect keeps the local hour of intervals of a day and more.
-    return IntervalSchedule(
-        interval=interval, anchor_date=trigger.created_at.astimezone(UTC).replace(microsecond=0), timezone="UTC"
-    )
+    return IntervalSchedule(interval.total_seconds(), trigger.created_at.astimezone(UTC).replace(microsecond=0))
 
 
 def _find_exceptions(

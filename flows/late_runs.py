@@ -18,11 +18,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled
 
 from api.repositories.job_repository import ScheduledJob, job_id_of
+from deployments.schedules import Deployed
 from deployments.sync import schedule_runs
 from flows.run_reports import get_job_id
 from flows.run_rules import AWAITING_SLOT, BACKLOG, judge_lateness, judge_refusal, read_wait
@@ -32,7 +32,7 @@ RUNS_PER_PAGE = 200
 
 
 async def skip_late_runs(
-    client: PrefectClient, jobs: Sequence[ScheduledJob], deployed: Sequence[DeploymentResponse]
+    client: PrefectClient, jobs: Sequence[ScheduledJob], deployed: Sequence[Deployed]
 ) -> list[str]:
     """Cancel the waiting runs that the rules of their rows do not let run.
 
@@ -81,7 +81,7 @@ async def skip_own_late_runs(client: PrefectClient, deployment_id: object, curre
 async def make_missing_runs(
     client: PrefectClient,
     jobs: Sequence[ScheduledJob],
-    deployed: Sequence[DeploymentResponse],
+    deployed: Sequence[Deployed],
     since: datetime,
 ) -> None:
     """Have the server make the runs that were due while it was down, as far back as the rows' grace allows.
@@ -104,7 +104,7 @@ async def make_missing_runs(
             await schedule_runs(client, deployment.id, start, now)
 
 
-async def _read_waiting(client: PrefectClient, deployed: Sequence[DeploymentResponse]) -> list[FlowRun]:
+async def _read_waiting(client: PrefectClient, deployed: Sequence[Deployed]) -> list[FlowRun]:
     # Runs that are hardly late are the worker's.
     return await _read_due(client, [each.id for each in deployed], datetime.now(UTC) - BACKLOG)
 

@@ -20,13 +20,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import RunningExecution, SchedulerRepository
 from db.maria_database import DatabaseSessionLocal
+from deployments.schedules import Deployed
 from flows.run_reports import STATUS_CODES, get_execution_id, get_job_id
 from flows.tracking import close_ended_executions
 from utils.redaction import redact_text
@@ -60,7 +60,7 @@ async def close_dead_executions(client: PrefectClient, current_run_id: str) -> l
     return await close_ended_executions(JOB, current_run_id=current_run_id, ended_for=REPORT_TIME)
 
 
-async def record_unstarted_ends(client: PrefectClient, deployed: Mapping[str, DeploymentResponse]) -> list[str]:
+async def record_unstarted_ends(client: PrefectClient, deployed: Mapping[str, Deployed]) -> list[str]:
     """Note runs that ended before they started, for example cancelled in the UI while they waited.
 
     Args:

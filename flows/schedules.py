@@ -17,15 +17,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed
 
 from api.repositories.job_repository import ScheduledJob
 from deployments.deploy import WORK_POOL, connect_async
-from deployments.registry import read_registry, to_dotted
-from deployments.sync import SyncReport, read_deployments, read_jobs, sync_schedules
+from deployments.registry import read_registry
+from deployments.schedules import Deployed, read_deployments
+from deployments.sync import SyncReport, read_jobs, sync_schedules
 from deployments.sync_plan import WRITES, Action
 from errors import AlreadyRunning
 from flows.late_runs import make_missing_runs, skip_late_runs, skip_own_late_runs
@@ -60,10 +60,10 @@ async def sync(*, dry_run: bool = False) -> dict[str, Any] | State[None]:
         jobs, deployed = await read_jobs(), await read_registered(client)
         skipped = await settle_late_runs(client, jobs, deployed, deployment_id)
         closed = await settle_history(client, deployed, str(run_id))
-    try:
-        report = await sync_schedules()
-    except AlreadyRunning as error:
-        return {"status": "success", "message": str(error), "changed": 0, "skipped": skipped, "closed": closed}
+        try:
+            report = await sync_schedules(client=client)
+        except AlreadyRunning as error:
+            return {"status": "success", "message": str(error), "changed": 0, "skipped": skipped, "closed": closed}
     await show_changes(report, dry_run=False)
     message = f"{report.changes} schedules changed, {skipped} late runs skipped, {closed} executions closed"
     logger.info(message)
@@ -80,9 +80,9 @@ async def sync(*, dry_run: bool = False) -> dict[str, Any] | State[None]:
     }
 
 
-async def read_registered(client: PrefectClient) -> dict[str, DeploymentResponse]:
+async def read_registered(client: PrefectClient) -> dict[str, Deployed]:
     """Give the deployments on the server that run jobs, by job key."""
-    by_entrypoint = {to_dotted(each.entrypoint or ""): each for each in await read_deployments(client, WORK_POOL)}
+    by_entrypoint = {each.entrypoint: each for each in await read_deployments(client, WORK_POOL)}
     return {
         key: by_entrypoint[job.deployment.entrypoint]
         for key, job in read_registry().items()
@@ -91,7 +91,7 @@ async def read_registered(client: PrefectClient) -> dict[str, DeploymentResponse
 
 
 async def settle_late_runs(
-    client: PrefectClient, jobs: list[ScheduledJob], deployed: dict[str, DeploymentResponse], own: str | None
+    client: PrefectClient, jobs: list[ScheduledJob], deployed: dict[str, Deployed], own: str | None
 ) -> int:
     """Make the runs that an outage left out, skip those that are too late; gives how many were skipped."""
     last_run = await find_last_run(client, own)
@@ -103,7 +103,7 @@ async def settle_late_runs(
     return len(skipped)
 
 
-async def settle_history(client: PrefectClient, deployed: dict[str, DeploymentResponse], run_id: str) -> int:
+async def settle_history(client: PrefectClient, deployed: dict[str, Deployed], run_id: str) -> int:
     """Close executions whose runs ended without a word; gives how many."""
     closed = await close_dead_executions(client, run_id)
     closed += await record_unstarted_ends(client, deployed)

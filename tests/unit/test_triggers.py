@@ -11,12 +11,12 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.server.schemas import schedules as server_schedules
 
 from deployments.cron_fields import MONTHS, ORDINALS, WEEKDAYS, TriggerRefused, parse_cron
 from deployments.fire_times import fire_times
-from deployments.triggers import LAST_YEAR, Schedule, Trigger, translate
+from deployments.schedules import CronSchedule, IntervalSchedule, RRuleSchedule, Schedule
+from deployments.triggers import LAST_YEAR, Trigger, translate
 
 ZONES = ["Africa/Cairo", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"]
 CREATED = datetime(2026, 3, 1, 9, 30, 15, 250_000, tzinfo=UTC)
@@ -39,7 +39,7 @@ def prefect_times(schedules: tuple[Schedule, ...], start: datetime, number: int)
     found: set[datetime] = set()
     for schedule in schedules:
         kind: Any = getattr(server_schedules, type(schedule).__name__)
-        dates = asyncio.run(kind.model_validate(schedule.model_dump(mode="json")).get_dates(n=number, start=start))
+        dates = asyncio.run(kind.model_validate(schedule.to_json()).get_dates(n=number, start=start))
         found |= {each.astimezone(UTC) for each in dates}
     return sorted(found)[:number]
 
@@ -206,8 +206,8 @@ def test_last_and_nth_weekdays_become_an_rrule() -> None:
 def test_an_interval_counts_from_the_rows_creation_and_does_not_follow_the_clocks() -> None:
     (schedule,) = translate(interval_row(1, None, None, 30), "Africa/Cairo", date(2026, 11, 22))
     assert isinstance(schedule, IntervalSchedule)
-    assert (schedule.interval, schedule.timezone) == (timedelta(days=1, seconds=30), "UTC")
-    assert schedule.anchor_date == CREATED.replace(microsecond=0)
+    assert (schedule.seconds, schedule.timezone) == (86_430, "UTC")
+    assert schedule.anchor == CREATED.replace(microsecond=0)
 
 
 @pytest.mark.parametrize(
