@@ -9,6 +9,7 @@ from email.policy import compat32
 from email.utils import format_datetime, formataddr, parseaddr
 from functools import lru_cache
 from pathlib import Path
+from secrets import token_hex
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
@@ -52,7 +53,9 @@ def render(notice: Notice, recipient: Recipient, *, sender: str, message_id: str
     """
     subject, text, html = (_render(notice, recipient, part) for part in ("subject.txt", "txt", "html"))
     parts = [_part(text, "plain"), _part(html, "html")]
-    message = MIMEMultipart("alternative", _subparts=parts, policy=POLICY)
+    # Named here, or the library searches both bodies for one that they do not hold.
+    boundary = f"=_{token_hex(16)}="
+    message = MIMEMultipart("alternative", boundary, parts, policy=POLICY)
     name, address = parseaddr(sender)
     message["From"] = formataddr((name, address))
     message["To"] = notice.recipient
