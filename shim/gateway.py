@@ -187,9 +187,10 @@ class Gateway:
             return
         batch, left = follower.batches.creation.create(sifted, batch_id)
         if batch.open:
+            accepted = list(batch.open.values())
             follower.follow_batch(batch)
             if follower.ledger.is_shared:
-                acknowledge_all(list(batch.open.values()))
+                acknowledge_all(accepted)
             logger.info(
                 "%d calls of %s are flow run %s", len(batch.members), batch.task.name, follower.runs.url(batch.run_id)
             )

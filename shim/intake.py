@@ -12,6 +12,9 @@ from celery.worker.strategy import default, hybrid_to_proto2, proto1_to_proto2
 
 logger = logging.getLogger(__name__)
 
+# Messages that a worker holds at most while their batches wait for each other, or for Prefect's server to come back.
+MOST_HELD = 4_000
+
 
 class FlowRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     """A worker's request whose body is a flow run.
@@ -90,7 +93,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
         task_reserved(request)
         for callback in callbacks or ():
             callback(request)
-        if gateway.batches(request):
+        if gateway.batches(request) and consumer.qos.value < consumer.initial_prefetch_count + MOST_HELD:
             request.hold(consumer.qos)
         gateway.take(request)
 

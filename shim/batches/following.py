@@ -156,10 +156,10 @@ class BatchFollower:
                     succeeded.append((request, each.outcome))
                 else:
                     _report_end(request, each)
-                    del batch.open[each.key]
+                    _close(batch, each.key)
             answers.succeeded(succeeded)
             for request, _ in succeeded:
-                del batch.open[request.call.key]
+                _close(batch, request.call.key)
             for due, retried in again.items():
                 self._run_again(batch, f"{artifact_id}:{due}", [each.key for each in retried], due)
             batch.seen.add(artifact_id)
@@ -172,7 +172,7 @@ class BatchFollower:
             requests[key] = self._make_request(Call(headers=headers, body=call.body))
         self.follow(self.creation.create_again(batch, batch_id, requests, due))
         for key in keys:
-            del batch.open[key]
+            _close(batch, key)
 
     def _end(self, batch: FollowedBatch, run: dict[str, Any]) -> None:
         """Deal with the calls that have no outcome although their run has ended."""
@@ -191,9 +191,8 @@ class BatchFollower:
         self._finish(batch)
 
     def _finish(self, batch: FollowedBatch) -> None:
-        for request in batch.open.values():
-            request.acknowledge()
-        batch.open.clear()
+        for key in list(batch.open):
+            _close(batch, key)
         self._membership.leave(batch.key, batch.members)
         self._ledger.finish(batch.key)
         self.forget(batch.key)
@@ -207,7 +206,7 @@ class BatchFollower:
                 report.revoked(
                     request, "expired" if expired else "revoked", terminated=request.terminated, expired=expired
                 )
-                del batch.open[key]
+                _close(batch, key)
 
     def _look_for_silent(self, batches: list[FollowedBatch]) -> None:
         """Find runs whose process is gone although nobody has said so to Prefect, as when its worker went with it."""
@@ -236,6 +235,11 @@ class BatchFollower:
                 since = datetime.fromisoformat(run["state"]["timestamp"])
                 if (datetime.now(UTC) - since).total_seconds() > PENDING_SECONDS:
                     self._runs.run_again(batch.run_id, 0, "A worker took the run and did not begin it.")
+
+
+def _close(batch: FollowedBatch, key: str) -> None:
+    """Strike a call that has its answer; where no ledger is shared its message has been kept until now."""
+    batch.open.pop(key).acknowledge()
 
 
 def _report_end(request: FlowRequest, ended: CallOutcome) -> None:
