@@ -1,10 +1,26 @@
-"""Reading attendance from the HRIS: all that is wanted of up to 2,000 people over a span of days in one query."""
+"""Reading attendance from the HRIS: all that is wanted of up to 1,000 people over all of their days in one query.
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+The query carries the days that are wanted of each person, so that the HRIS picks them out and no other row travels.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, DateTime, Select, select, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    column,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+    values,
+)
 
 from errors import MappingError
 from hr.attendance.days import Pair
@@ -13,9 +29,10 @@ from hr.source import Source, is_set, mapped_table
 
 Section = TypeVar("Section", bound=SourceTable)
 
-# SQL Server takes 2,100 parameters a statement, and its drivers need some for themselves.
-PEOPLE_PER_QUERY = 2_000
+# SQL Server takes 2,100 parameters a statement, and its drivers need some for themselves; a person takes two.
+PEOPLE_PER_QUERY = 1_000
 CHUNK_ROWS = 20_000
+DAY = "%Y%m%d"
 
 
 class AttendanceSource:
@@ -31,15 +48,11 @@ class AttendanceSource:
         self._file = mapping_file
         self.system = source.system
 
-    async def read_pairs(
-        self, employee_ids: Sequence[int], first: date, last: date
-    ) -> AsyncIterator[Sequence[Sequence[Any]]]:
-        """Stream employee id, begin and end of the verified pairs of some people, in one query.
+    async def read_pairs(self, wanted: Mapping[int, Collection[date]]) -> AsyncIterator[Sequence[Sequence[Any]]]:
+        """Stream employee id, begin and end of verified pairs, in one query.
 
         Args:
-            employee_ids: At most `PEOPLE_PER_QUERY`.
-            first: The first local day on which pairs begin.
-            last: The last one; pairs around both days may be among the rows.
+            wanted: Local days on which pairs begin, by employee id; at most `PEOPLE_PER_QUERY`.
 
         Raises:
             MappingError: The mapping says nothing of pairings.
@@ -47,14 +60,12 @@ class AttendanceSource:
             DatabaseUnreachable: No connection.
         """
         async for rows in self._source.stream(
-            lambda dialect: self.pairs_statement(dialect, employee_ids, first, last),
-            ["attendance_pairing"],
-            CHUNK_ROWS,
+            lambda dialect: self.pairs_statement(dialect, wanted), ["attendance_pairing"], CHUNK_ROWS
         ):
             yield rows
 
     async def read_first_signs(self, employee_ids: Sequence[int], day: date) -> dict[int, datetime]:
-        """Give when people first signed in on a day, as naive times of the site, in one query for 2,000 people.
+        """Give when people first signed in on a day, as naive times of the site, in one query for 1,000 people.
 
         Args:
             employee_ids: Any number.
@@ -81,13 +92,17 @@ class AttendanceSource:
                         firsts[employee_id] = min(at, firsts.get(employee_id, at))
         return firsts
 
-    def pairs_statement(self, dialect: str, employee_ids: Sequence[int], first: date, last: date) -> Select[Any]:
+    def pairs_statement(self, dialect: str, wanted: Mapping[int, Collection[date]]) -> Select[Any]:
         """Build the statement of `read_pairs` for a dialect, called by SQLAlchemy's name."""
         keys = self._section("attendance_pairing", self._file.mapping.attendance_pairing)
         table = mapped_table(self._file.mapping, keys, dialect)
         came, left = (type_coerce(table.c[name], DateTime()) for name in (keys.came, keys.left))
-        return select(table.c[keys.employee_id], came, left).where(
-            table.c[keys.employee_id].in_(employee_ids), _is_around(came, first, last)
+        days = [day for each in wanted.values() for day in each]
+        asked = _asked_days(dialect, wanted)
+        return (
+            select(table.c[keys.employee_id], came, left)
+            .select_from(table.join(asked, asked.c.employee_id == table.c[keys.employee_id]))
+            .where(_is_around(came, min(days), max(days)), _holds(dialect, asked.c.days, table.c[keys.came]))
         )
 
     def signs_statement(self, dialect: str, employee_ids: Sequence[int], day: date) -> Select[Any]:
@@ -118,6 +133,24 @@ def take_pairs(wanted: Mapping[int, Mapping[date, list[Pair]]], rows: Sequence[S
     for employee_id, came, left in rows:
         if came is not None and (pairs := wanted[employee_id].get(came.date())) is not None:
             pairs.append(Pair(came, left))
+
+
+def _asked_days(dialect: str, wanted: Mapping[int, Collection[date]]) -> FromClause:
+    """Give the wanted days as a table of people and their days, as `20261122 20261123`."""
+    written = {day: f"{day:{DAY}}" for day in set().union(*wanted.values())}
+    rows = [(person, " ".join(written[day] for day in sorted(days))) for person, days in wanted.items()]
+    table = values(column("employee_id", Integer), column("days", String), name="asked").data(rows)
+    # SQL Server takes a list of rows as a derived table only, the others only as a common table expression.
+    return table if dialect == "mssql" else table.cte("asked")
+
+
+def _holds(dialect: str, days: ColumnElement[str], at: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Give the condition that a time lies on one of a person's days."""
+    if dialect == "mssql":
+        day = func.convert(literal_column("char(8)"), at, literal_column("112"))
+        return func.charindex(day, days) > 0
+    day = func.date_format(at, DAY) if dialect == "mysql" else func.strftime(DAY, at)
+    return func.instr(days, day) > 0
 
 
 def _is_around(at: ColumnElement[datetime], first: date, last: date) -> ColumnElement[bool]:

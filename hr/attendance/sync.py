@@ -1,6 +1,6 @@
 """Attendance sync: lines of meal requests against the HRIS's verified pairs, else against BioStar.
 
-It never copies what the HRIS has: it starts from the lines, reads the pairs of up to 2,000 of their people over all of
+It never copies what the HRIS has: it starts from the lines, reads the pairs of up to 1,000 of their people over all of
 their days in one query, and writes the lines that differ, each such part in a transaction of its own. A part may be
 repeated. What a source no longer tells of a line stays as it was written.
 """
@@ -188,7 +188,7 @@ def _log_context(sync: AttendanceSync, duration: timedelta) -> LogContext:
 
 
 def _parts_of(lines: Sequence[Line]) -> Iterator[list[Line]]:
-    """Split lines so that each part has the lines of up to 2,000 people."""
+    """Split lines so that each part has the lines of up to 1,000 people."""
     part: list[Line] = []
     for number, (_, of_person) in enumerate(groupby(sorted(lines, key=_person), key=_person), 1):
         part.extend(of_person)
@@ -224,8 +224,7 @@ async def _ask_hris(
     wanted: dict[int, dict[date, list[Pair]]] = {}
     for line in lines:
         wanted.setdefault(line.employee_id, {})[line.day] = []
-    days = [line.day for line in lines]
-    async for rows in sync.source.read_pairs(sorted(wanted), min(days), max(days)):
+    async for rows in sync.source.read_pairs(wanted):
         take_pairs(wanted, rows)
     found, missing = [], []
     for line in lines:

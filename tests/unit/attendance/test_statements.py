@@ -21,6 +21,7 @@ OTHER = REPOSITORY / "tests" / "integration" / "replication" / "other_hris.toml"
 # What SQL Server takes in one statement, and what its ODBC drivers need of it.
 PARAMETER_LIMIT = 2100 - 10
 PEOPLE = range(1, PEOPLE_PER_QUERY + 1)
+DAYS = [date(2026, 9, 1), date(2026, 9, 2)]
 BEGIN, END = datetime(2026, 9, 20, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC)
 
 
@@ -37,7 +38,7 @@ def compile_for_sql_server(statement: Select[Any]) -> tuple[str, int]:
 
 
 STATEMENTS = {
-    "pairs": source().pairs_statement("mssql", PEOPLE, BEGIN.date(), END.date()),
+    "pairs": source().pairs_statement("mssql", {person: DAYS for person in PEOPLE}),
     "signs": source().signs_statement("mssql", PEOPLE, BEGIN.date()),
     "events": events_statement("T_LG202611", [str(each) for each in range(BIOSTAR_PEOPLE_PER_QUERY)], BEGIN, END),
     "ids": ids_statement("T_LG202611", BEGIN, END),
@@ -50,11 +51,13 @@ def test_a_whole_part_of_people_stays_below_the_limit_of_parameters(name: str) -
     assert parameters < PARAMETER_LIMIT
 
 
-def test_pairs_are_selected_by_people_and_days_from_the_mapped_table() -> None:
-    statement, _ = compile_for_sql_server(source().pairs_statement("mssql", [1, 2], date(2026, 9, 1), date(2026, 9, 2)))
+def test_pairs_are_selected_by_people_and_their_days_from_the_mapped_table() -> None:
+    statement, _ = compile_for_sql_server(source().pairs_statement("mssql", {1: DAYS, 2: DAYS[:1]}))
     assert "FROM dbo.[TMS_AttendancePairing] AS" in statement
-    assert ".[EmployeeId] IN (" in statement
+    assert "JOIN (VALUES (" in statement
+    assert ") AS asked (employee_id, days) ON asked.employee_id =" in statement
     assert ".[InDate] BETWEEN" in statement
+    assert "charindex(convert(char(8), tms_attendancepairing.[InDate], 112), asked.days) > " in statement
 
 
 def test_only_signs_of_people_coming_are_selected() -> None:
@@ -72,6 +75,6 @@ def test_events_are_selected_by_code_time_and_kind() -> None:
 
 def test_a_mapping_without_attendance_says_which_section_is_missing() -> None:
     with pytest.raises(MappingError, match=r"no section \[attendance_pairing\]"):
-        source(str(OTHER)).pairs_statement("mssql", [1], date(2026, 9, 1), date(2026, 9, 2))
+        source(str(OTHER)).pairs_statement("mssql", {1: DAYS})
     with pytest.raises(MappingError, match=r"no section \[attendance_sign\]"):
         source(str(OTHER)).signs_statement("mssql", [1], date(2026, 9, 1))
