@@ -69,7 +69,7 @@ class LocalSystem:
             "PREFECT_SERVER_API_HOST": HOST,
             "PREFECT_SERVER_API_PORT": str(self.api_url.rpartition(":")[2].removesuffix("/api")),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            # The server lists all time zones for each schedule that it handles; three times as fast from package tzdata.
+            # The server lists all time zones for each schedule it handles: three times as fast from the package tzdata.
             "PYTHONTZPATH": "",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "2",

@@ -25,7 +25,7 @@ class PrefectServer(ServerProcess):
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
         server = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
-        # The server lists all time zones for each schedule that it handles; three times as fast from the package tzdata.
+        # The server lists all time zones for each schedule it handles: three times as fast from the package tzdata.
         server["PYTHONTZPATH"] = ""
         if database_url is not None:
             server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
