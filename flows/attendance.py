@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -19,7 +20,7 @@ from flows.tracking import TrackingHooks, close_lost_executions, track, track_at
 from hr.attendance import meal_request
 from hr.attendance import sync as attendance_sync
 from hr.attendance.meal_request import SignInLookup, SignInReport, plan_lookup
-from hr.attendance.report import SyncReport, tell, total_of
+from hr.attendance.report import SyncReport, tell
 from hr.attendance.sync import AttendanceSync, plan_sync
 from settings import get_settings
 from shim.errors import ArgumentInvalid
@@ -68,8 +69,7 @@ async def sync(
     try:
         async with attendance_sync.begin(planned):
             await close_lost_executions(JOB, current_run_id=current_run.get_id() or "")
-            parts = await find_parts(planned)
-            report = total_of([await sync_part(planned, number, part) for number, part in enumerate(parts, 1)])
+            report = await attendance_sync.sync_parts(await find_parts(planned), partial(sync_part, planned))
             await finish(planned, report, started)
     except Exception as error:
         await attendance_sync.log_failure(planned, error, _since(started))

@@ -18,8 +18,8 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    text,
     type_coerce,
-    values,
 )
 
 from errors import MappingError
@@ -33,6 +33,12 @@ Section = TypeVar("Section", bound=SourceTable)
 PEOPLE_PER_QUERY = 1_000
 CHUNK_ROWS = 20_000
 DAY = "%Y%m%d"
+# A list of rows as a table with names for its columns.
+ROWS_OF = {
+    "mssql": "SELECT * FROM (VALUES {rows}) AS listed (employee_id, days)",
+    "sqlite": "SELECT column1 AS employee_id, column2 AS days FROM (VALUES {rows})",
+    "mysql": "WITH listed (employee_id, days) AS (VALUES {rows}) SELECT * FROM listed",
+}
 
 
 class AttendanceSource:
@@ -138,10 +144,13 @@ def take_pairs(wanted: Mapping[int, Mapping[date, list[Pair]]], rows: Sequence[S
 def _asked_days(dialect: str, wanted: Mapping[int, Collection[date]]) -> FromClause:
     """Give the wanted days as a table of people and their days, as `20261122 20261123`."""
     written = {day: f"{day:{DAY}}" for day in set().union(*wanted.values())}
-    rows = [(person, " ".join(written[day] for day in sorted(days))) for person, days in wanted.items()]
-    table = values(column("employee_id", Integer), column("days", String), name="asked").data(rows)
-    # SQL Server takes a list of rows as a derived table only, the others only as a common table expression.
-    return table if dialect == "mssql" else table.cte("asked")
+    parameters: dict[str, Any] = {}
+    for number, (person, days) in enumerate(wanted.items()):
+        parameters[f"p{number}"], parameters[f"d{number}"] = person, " ".join(map(written.__getitem__, sorted(days)))
+    rows = [f"(:p{number}, :d{number})" for number in range(len(wanted))]
+    # As a text: SQLAlchemy's own construct for such a list costs more than the query.
+    listed = text(ROWS_OF[dialect].format(rows=", ".join(rows))).bindparams(**parameters)
+    return listed.columns(column("employee_id", Integer), column("days", String)).subquery("asked")
 
 
 def _holds(dialect: str, days: ColumnElement[str], at: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -5,8 +5,9 @@ their days in one query, and writes the lines that differ, each such part in a t
 repeated. What a source no longer tells of a line stays as it was written.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -33,6 +34,7 @@ from settings import Settings
 LOCK = "attendance sync"
 OPERATION = "attendance_sync"
 MONTHS_A_YEAR = 12
+PARTS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,29 @@ async def find_parts(sync: AttendanceSync) -> list[list[int]]:
     return [people[start : start + PEOPLE_PER_QUERY] for start in range(0, len(people), PEOPLE_PER_QUERY)]
 
 
+async def sync_parts(
+    parts: Sequence[list[int]], sync_part: Callable[[int, list[int]], Awaitable[SyncReport]]
+) -> SyncReport:
+    """Sync parts, two at a time: while one waits for a database, the other works.
+
+    Args:
+        parts: From `find_parts`.
+        sync_part: Syncs one, which it is given with its number.
+
+    Raises:
+        Exception: What the first part that failed raised, after the other one has ended too.
+    """
+    whole = SyncReport()
+    for start in range(0, len(parts), PARTS_AT_ONCE):
+        some = enumerate(parts[start : start + PARTS_AT_ONCE], start + 1)
+        ended = await asyncio.gather(*(sync_part(number, part) for number, part in some), return_exceptions=True)
+        for report in ended:
+            if isinstance(report, BaseException):
+                raise report
+            whole.add(report)
+    return whole
+
+
 async def sync_people(sync: AttendanceSync, employee_ids: Sequence[int]) -> SyncReport:
     """Bring the lines of some people in line with the sources; may be repeated.
 
@@ -144,7 +169,7 @@ async def sync_lines(sync: AttendanceSync, line_ids: Iterable[int]) -> SyncRepor
 async def sync_months(sync: AttendanceSync) -> SyncReport:
     """Run a whole sync in the calling task: what `flows/attendance.py` does in steps of their own."""
     async with begin(sync):
-        report = total_of([await sync_people(sync, part) for part in await find_parts(sync)])
+        report = await sync_parts(await find_parts(sync), lambda _number, part: sync_people(sync, part))
         await count_ignored_events(sync, report)
         await log_success(sync, report, duration=timedelta(0))
         return report

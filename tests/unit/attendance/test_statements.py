@@ -54,8 +54,8 @@ def test_a_whole_part_of_people_stays_below_the_limit_of_parameters(name: str) -
 def test_pairs_are_selected_by_people_and_their_days_from_the_mapped_table() -> None:
     statement, _ = compile_for_sql_server(source().pairs_statement("mssql", {1: DAYS, 2: DAYS[:1]}))
     assert "FROM dbo.[TMS_AttendancePairing] AS" in statement
-    assert "JOIN (VALUES (" in statement
-    assert ") AS asked (employee_id, days) ON asked.employee_id =" in statement
+    assert "JOIN (SELECT * FROM (VALUES (" in statement
+    assert ") AS listed (employee_id, days)) AS asked ON asked.employee_id =" in statement
     assert ".[InDate] BETWEEN" in statement
     assert "charindex(convert(char(8), tms_attendancepairing.[InDate], 112), asked.days) > " in statement
 
