@@ -9,6 +9,7 @@ ahead and renewed with each year.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -191,8 +192,14 @@ def _has_whole_hours(zone: ZoneInfo, changes: Iterable[datetime]) -> bool:
 
 
 def _count_fires(fields: CronFields, year: int) -> int:
-    dates = sum(1 for _ in fields.dates(date(year, 1, 1), date(year, 12, 31)))
+    dates = _count_dates(fields.day, fields.months, fields.weekdays, year)
     return dates * len(fields.hours) * len(fields.minutes)
+
+
+@lru_cache(maxsize=4096)
+def _count_dates(day: DayField, months: frozenset[int], weekdays: frozenset[int], year: int) -> int:
+    fields = CronFields(frozenset(), frozenset(), day, months, weekdays)
+    return sum(1 for _ in fields.dates(date(year, 1, 1), date(year, 12, 31)))
 
 
 def _make_cron(fields: CronFields, timezone: str) -> CronSchedule:
