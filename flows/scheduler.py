@@ -36,11 +36,12 @@ async def clean_history(
 ) -> dict[str, Any]:
     """Close executions whose runs ended, delete old ones, release expired locks, mark silent instances as stopped.
 
-    It also empties the tables in which replications work and, when asked, deletes old runs from Prefect.
+    It also empties the tables in which other jobs stage rows, forgets mails that were sent or refused long ago and,
+    when asked, deletes old runs from Prefect.
 
     Args:
         execution_id: The `execution_id` of the row in the job history to keep; without it the run makes its own.
-        retention_days: Days for which executions are kept.
+        retention_days: Days for which executions, and the ends of mails, are kept.
         triggered_by_user_id: Id of the application user who asked for the run; nothing is done with it.
         dry_run: Count what would be done, and change nothing.
         prefect_retention_days: Also delete this project's runs from Prefect that ended more days ago, with their
@@ -48,8 +49,8 @@ async def clean_history(
 
     Returns:
         `status`, `message`, `dry_run`, and the counts: `deleted_executions`, `deleted_locks` (released),
-        `deleted_instances` (marked as stopped), `deleted_staging_rows`, `closed_executions`, `deleted_prefect_runs`,
-        `deleted_prefect_artifacts`.
+        `deleted_instances` (marked as stopped), `deleted_staging_rows`, `deleted_deliveries`, `closed_executions`,
+        `deleted_prefect_runs`, `deleted_prefect_artifacts`.
     """
     now = datetime.now(UTC)
     run_id = flow_run.get_id() or ""

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, tu
 
 from db.advisory_lock import hold_lock
 from db.engines import Database
+from db.mail import mail_delivery
 from db.staging import staged_attendance
 from db.tables import scheduled_job_execution, scheduled_job_lock, scheduler_execution_status, scheduler_instance
 from errors import AlreadyRunning
@@ -21,6 +22,8 @@ from hr.staging import count_planned_and_staged, empty_planned_and_staged
 LOCK = "history cleanup"
 ENDED = ("success", "failed", "cancelled")
 STOPPED = "stopped"
+# States of a mail that is done with.
+KNOWN_ENDS = ("sent", "refused")
 BATCH_ROWS = 1_000
 HEARTBEAT_LIMIT = timedelta(minutes=5)
 # What an attendance sync staged longer ago was left by one whose process died.
@@ -53,12 +56,14 @@ class CleanupReport:
         deleted_locks: Expired locks that were released.
         deleted_instances: Scheduler instances without a heartbeat that were marked as stopped.
         deleted_staging_rows: Rows that replications and attendance syncs left in their staging tables.
+        deleted_deliveries: Mails, sent or refused longer ago than the retention, that are no longer remembered.
     """
 
     deleted_executions: int = 0
     deleted_locks: int = 0
     deleted_instances: int = 0
     deleted_staging_rows: int = 0
+    deleted_deliveries: int = 0
 
     def counts(self) -> dict[str, int]:
         """Give the counts by name."""
@@ -90,6 +95,7 @@ async def clean(cleanup: Cleanup) -> CleanupReport:
         deleted_locks=await release_expired_locks(cleanup),
         deleted_instances=await stop_silent_instances(cleanup),
         deleted_staging_rows=await empty_staging_tables(cleanup),
+        deleted_deliveries=await forget_old_deliveries(cleanup),
     )
 
 
@@ -133,6 +139,16 @@ async def empty_staging_tables(cleanup: Cleanup) -> int:
             rows = 0
     is_left = staged_attendance.c.staged_at < cleanup.now - LONGEST_SYNC
     return rows + await _delete(cleanup, staged_attendance, is_left)
+
+
+async def forget_old_deliveries(cleanup: Cleanup) -> int:
+    """Delete what is remembered of mails whose end has been known for longer than the retention.
+
+    Mails of which nobody knows the end, and those that were never sent, stay until somebody decides about them.
+    """
+    table = mail_delivery
+    is_old = table.c.updated_at < cleanup.now - cleanup.retention
+    return await _delete(cleanup, table, and_(table.c.state.in_(KNOWN_ENDS), is_old))
 
 
 async def _delete(cleanup: Cleanup, table: Table, condition: ColumnElement[bool]) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, Table, insert, select
 from api.repositories.scheduler_repository import SchedulerRepository
 from db.advisory_lock import hold_lock
 from db.engines import Database
+from db.mail import mail_delivery
 from db.maria_database import DatabaseSessionLocal
 from db.staging import planned_employee, rejected_row, staged_attendance, staged_employee
 from db.tables import scheduled_job_execution, scheduled_job_lock, scheduler_instance
@@ -150,6 +151,22 @@ async def test_what_a_killed_attendance_sync_staged_goes_after_a_day(cleanup: Cl
     assert (await clean(replace(cleanup, dry_run=True))).deleted_staging_rows == 1
     assert (await clean(cleanup)).deleted_staging_rows == 1
     assert [left["batch"] for left in await read(cleanup.database, staged_attendance)] == ["under way"]
+
+
+async def test_mails_that_were_sent_or_refused_long_ago_are_forgotten_and_undecided_ones_kept(cleanup: Cleanup) -> None:
+    old, young = NOW - timedelta(days=31), NOW - timedelta(days=29)
+    mail = {"message_id": "<m>", "kind": "notification", "recipient": "a@example.org", "arguments": "{}"}
+    states = ("pending", "sending", "sent", "refused", "unknown")
+    rows = [
+        mail | {"key": f"{age} {state}", "state": state, "created_at": at, "updated_at": at}
+        for age, at in (("old", old), ("young", young))
+        for state in states
+    ]
+    await write(cleanup.database, mail_delivery, *rows)
+    assert (await clean(replace(cleanup, dry_run=True))).deleted_deliveries == 2
+    assert (await clean(cleanup)).deleted_deliveries == 2
+    left = {row["key"] for row in await read(cleanup.database, mail_delivery)}
+    assert left == {f"young {state}" for state in states} | {"old pending", "old sending", "old unknown"}
 
 
 async def test_two_cleanups_at_once_are_refused(cleanup: Cleanup) -> None:
