@@ -126,10 +126,8 @@ class Sending:
         self, transport: Transport, claimed: list[Delivery], ends: dict[str, tuple[State, str]]
     ) -> None:
         """Send mails over one connection; `ends` has whatever is known of them, also when this is interrupted."""
-        ends.update(
-            {delivery.key: ("pending", "it was its turn when the sending was interrupted") for delivery in claimed}
-        )
-        for delivery in claimed:
+        ends.update({delivery.key: ("pending", "the sending was interrupted before its turn") for delivery in claimed})
+        for place, delivery in enumerate(claimed):
             notice = self.notices[delivery.key]
             mail = render(
                 notice,
@@ -141,14 +139,13 @@ class Sending:
             try:
                 answer = await transport.send(mail)
             except MailServerUnreachable as error:
-                self._defer(delivery, str(error), ends)
+                ends.update({left.key: ("pending", str(error)) for left in claimed[place:]})
+                self._defer_queued(str(error))
                 return
             ends[delivery.key] = (STATES[answer.verdict], answer.text)
 
-    def _defer(self, failed: Delivery, reason: str, ends: dict[str, tuple[State, str]]) -> None:
+    def _defer_queued(self, reason: str) -> None:
         """Put off all mails that are left: without a server none of them needs to be tried."""
-        ends[failed.key] = ("pending", reason)
-        ends.update({key: ("pending", reason) for key, (state, _) in ends.items() if state == "pending"})
         while self._queue:
             self.report(self._queue.popleft().key, "pending", reason)
 
