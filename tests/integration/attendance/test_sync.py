@@ -1,6 +1,6 @@
 """The attendance sync on SQLite and MariaDB: what it writes, counts, asks and refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -244,3 +244,22 @@ async def test_an_hris_without_the_table_is_told_with_the_line_of_the_mapping(
     await write_lines(app_database, [line(1, 1, NOON)])
     with pytest.raises(SourceColumnMissing, match=r"no table dbo\.TMS_AttendancePairing.*hris\.toml, line \d+"):
         await sync_months(plan(app_database, tmp_path / "empty.sqlite3"))
+
+
+async def test_tables_of_another_collation_than_the_connections_are_served(
+    mariadb_url: str, hris: Path, settings_environment: Callable[..., None]
+) -> None:
+    settings_environment(MARIA_DATABASE_URL=mariadb_url)
+    database = maria_database.database
+    await migrate.upgrade(database)
+    await write_lines(database, [line(1, 1, NOON, employee_code=" 777 "), line(2, 2, NOON)])
+    async with database.engine().begin() as connection:
+        for table, collation in (
+            ("meal_request_line", "utf8mb4_unicode_ci"),
+            ("meal_request_line_attendance", "utf8mb4_swedish_ci"),
+        ):
+            await connection.execute(text(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE {collation}"))
+    assert (await sync_months(plan(database, hris))).created == 2
+    assert [row["employee_code"] for row in (await read_attendance(database)).values()] == ["777", "102"]
+    assert (await sync_months(plan(database, hris))).unchanged == 2
+    await database.dispose()
