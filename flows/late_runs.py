@@ -25,7 +25,7 @@ from api.repositories.job_repository import ScheduledJob, job_id_of
 from deployments.schedules import Deployed
 from deployments.sync import schedule_runs
 from flows.run_reports import get_job_id
-from flows.run_rules import AWAITING_SLOT, BACKLOG, judge_lateness, judge_refusal, read_wait
+from flows.run_rules import AWAITING_SLOT, BACKLOG, SKIPPED, judge_lateness, judge_refusal, read_wait
 from flows.tracking import record_skip
 
 RUNS_PER_PAGE = 200
@@ -74,7 +74,7 @@ async def skip_own_late_runs(client: PrefectClient, deployment_id: object, curre
     runs = await _read_due(client, [deployment_id], datetime.now(UTC))
     others = [run for run in runs if run.id != current_run_id and run.auto_scheduled]
     for run in others:
-        await client.set_flow_run_state(run.id, Cancelled(message="Skipped: a later run did its work"))
+        await client.set_flow_run_state(run.id, Cancelled(message=f"{SKIPPED}a later run did its work"))
     return len(others)
 
 
@@ -156,6 +156,6 @@ async def _skip(client: PrefectClient, job: ScheduledJob, run: FlowRun, reason: 
     present = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
     if not present or present[0].state is None or not present[0].state.is_scheduled():
         return False
-    await client.set_flow_run_state(run.id, Cancelled(message=f"Skipped: {reason}"))
+    await client.set_flow_run_state(run.id, Cancelled(message=f"{SKIPPED}{reason}"))
     await record_skip(job.key, run, reason)
     return True

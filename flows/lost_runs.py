@@ -15,7 +15,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterEndTime,
-    FlowRunFilterStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -28,6 +27,7 @@ from api.repositories.scheduler_repository import RunningExecution, SchedulerRep
 from db.maria_database import DatabaseSessionLocal
 from deployments.schedules import Deployed
 from flows.run_reports import STATUS_CODES, get_execution_id, get_job_id
+from flows.run_rules import SKIPPED
 from flows.tracking import close_ended_executions
 from utils.redaction import redact_text
 
@@ -60,8 +60,8 @@ async def close_dead_executions(client: PrefectClient, current_run_id: str) -> l
     return await close_ended_executions(JOB, current_run_id=current_run_id, ended_for=REPORT_TIME)
 
 
-async def record_unstarted_ends(client: PrefectClient, deployed: Mapping[str, Deployed]) -> list[str]:
-    """Note runs that ended before they started, for example cancelled in the UI while they waited.
+async def record_unreported_ends(client: PrefectClient, deployed: Mapping[str, Deployed]) -> list[str]:
+    """Note runs that were cancelled or crashed without a word, for example cancelled in the UI while they waited.
 
     Args:
         client: A client of the Prefect server.
@@ -77,12 +77,13 @@ async def record_unstarted_ends(client: PrefectClient, deployed: Mapping[str, De
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=list(keys)),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLED, StateType.CRASHED])),
-            start_time=FlowRunFilterStartTime(is_null_=True),
             end_time=FlowRunFilterEndTime.model_validate({"after_": datetime.now(UTC) - LOOK_BACK}),
         )
     )
     told = []
     for run in runs:
+        if run.state is not None and (run.state.message or "").startswith(SKIPPED):
+            continue
         async with DatabaseSessionLocal() as session:
             if run.deployment_id is not None and await repository.record(
                 session, keys[run.deployment_id], _report_end(run)

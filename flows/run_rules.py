@@ -31,6 +31,8 @@ from utils.structured_logger import get_structured_logger
 # A run that was first tried this long after its time had been kept waiting: by an outage, or by a full work pool.
 BACKLOG = timedelta(seconds=15)
 AWAITING_SLOT = "AwaitingConcurrencySlot"
+# How the message of a run begins that the rules cancelled.
+SKIPPED = "Skipped: "
 # How far back runs are looked at; what ran before cannot concern a run that is due now.
 RUNS_LOOKED_AT = 100
 

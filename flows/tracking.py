@@ -41,7 +41,7 @@ from api.repositories.scheduler_repository import OpenExecution, SchedulerReposi
 from db.maria_database import DatabaseSessionLocal
 from errors import DatabaseUnreachable, SuiteError
 from flows.run_reports import get_execution_id, report_failed_attempt, report_lost, report_skip, report_state
-from flows.run_rules import find_reason_to_skip, take_reason_to_skip
+from flows.run_rules import SKIPPED, find_reason_to_skip, take_reason_to_skip
 from utils.redaction import redact_text
 from utils.structured_logger import correlate, get_structured_logger
 
@@ -110,7 +110,7 @@ def track_attempts(job_key: str) -> Callable[[AsyncFunction[P, R]], AsyncFunctio
             if context is None or not isinstance(context.flow_run, FlowRun):
                 return await function(*args, **kwargs)
             if reason := take_reason_to_skip(context.flow_run.id):
-                return cast(R, Cancelled(message=f"Skipped: {reason}"))
+                return cast(R, Cancelled(message=f"{SKIPPED}{reason}"))
             with correlate(get_execution_id(context.flow_run)):
                 try:
                     return await function(*args, **kwargs)

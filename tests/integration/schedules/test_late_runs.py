@@ -23,7 +23,7 @@ from db.tables import scheduled_job, scheduled_job_execution, scheduler_executio
 from deployments.schedules import Deployed, read_deployments
 from deployments.sync import read_jobs, schedule_runs, sync_schedules
 from flows.late_runs import make_missing_runs, skip_late_runs
-from flows.lost_runs import record_unstarted_ends
+from flows.lost_runs import record_unreported_ends
 from tests.integration.schedules.conftest import add_job
 
 pytestmark = pytest.mark.usefixtures("app_database")
@@ -134,7 +134,7 @@ async def test_a_run_that_is_cancelled_before_it_starts_leaves_a_row_too(client:
     deployment = await find(client, pool)
     by_hand = await client.create_flow_run_from_deployment(deployment.id)
     await client.set_flow_run_state(by_hand.id, State(type=StateType.CANCELLED, message="Not today"), force=True)
-    assert await record_unstarted_ends(client, {"hris_replication": deployment}) == [str(by_hand.id)]
+    assert await record_unreported_ends(client, {"hris_replication": deployment}) == [str(by_hand.id)]
     ((code, _, summary),) = await read_rows()
     assert (code, summary) == ("cancelled", "Not today")
-    assert not await record_unstarted_ends(client, {"hris_replication": deployment})
+    assert not await record_unreported_ends(client, {"hris_replication": deployment})

@@ -1,0 +1,158 @@
+"""A person starts a job in Prefect's UI, in a real browser: form, run, artifact, log. Its pictures are the docs'."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from db import migrate
+from db.maria_database import database
+from deployments.deploy import WORK_POOL, deploy_all
+from settings import REPOSITORY
+from tests.servers import PrefectServer
+from tests.servers.process import find_program
+
+# Set it to docs/images to renew the pictures of the documentation.
+PICTURES = "UI_PICTURES"
+BROWSER_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--window-size=1400,1000",
+)
+
+
+class Page:
+    """What a person sees in the browser.
+
+    Args:
+        browser: The browser.
+        pictures: Folder for pictures of it.
+    """
+
+    def __init__(self, browser: webdriver.Chrome, pictures: Path) -> None:
+        self.browser = browser
+        self.pictures = pictures
+
+    def find(self, path: str, limit: float = 60) -> WebElement:
+        """Give the first visible element of an XPath, as soon as there is one."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            with contextlib.suppress(StaleElementReferenceException):
+                for element in self.browser.find_elements(By.XPATH, path):
+                    if element.is_displayed():
+                        return element
+            time.sleep(0.2)
+        self.picture("failed")
+        raise AssertionError(f"{path} did not appear within {limit} s; the page says:\n{self.text()}")
+
+    def click(self, path: str) -> None:
+        """Click an element; again if the page was drawn anew meanwhile."""
+        for _ in range(5):
+            with contextlib.suppress(StaleElementReferenceException):
+                self.find(path).click()
+                return
+        raise AssertionError(f"{path} cannot be clicked")
+
+    def text(self) -> str:
+        """Give all the text of the page."""
+        return self.browser.find_element(By.TAG_NAME, "body").text
+
+    def picture(self, name: str) -> None:
+        """Take a picture of the window."""
+        self.browser.save_screenshot(str(self.pictures / f"{name}.png"))
+
+
+@pytest.fixture
+def worker(
+    prefect_server: PrefectServer, prefect_api: str, tmp_path: Path, settings_environment: Callable[..., None]
+) -> Iterator[None]:
+    """Deployments, an application database, and a worker that serves them."""
+    settings_environment(MARIA_DATABASE_URL=f"sqlite:///{tmp_path / 'app.sqlite3'}")
+    asyncio.run(migrate.upgrade(database))
+    environment = prefect_server.environment() | {
+        "MARIA_DATABASE_URL": f"sqlite:///{tmp_path / 'app.sqlite3'}",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+    }
+    deploy_all()
+    with (tmp_path / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"],
+            env=environment,
+            cwd=REPOSITORY,
+            stdout=log,
+            stderr=log,
+        )
+    yield
+    tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for each in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait(30)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    options = Options()
+    options.binary_location = find_program("chromium", "chromium")
+    for option in (*BROWSER_OPTIONS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(option)
+    driver = Service(find_program("chromedriver", "chromium-driver"), log_output=subprocess.DEVNULL)
+    browser = webdriver.Chrome(options=options, service=driver)
+    pictures = Path(os.environ.get(PICTURES, tmp_path))
+    try:
+        yield Page(browser, pictures)
+    finally:
+        browser.quit()
+        driver.stop()
+
+
+@pytest.mark.timeout(600)
+def test_a_person_starts_a_job_with_parameters_and_sees_its_artifact_and_log(
+    worker: None, page: Page, prefect_server: PrefectServer
+) -> None:
+    page.browser.get(f"{prefect_server.api_url.removesuffix('/api')}/deployments")
+    page.find("//a[normalize-space()='hris-replication']")
+    assert "At 02:00 AM every day" in page.text(), "the schedule in words"
+    page.picture("deployments")
+
+    page.click("//a[normalize-space()='history-cleanup']")
+    page.click("//button[normalize-space()='Run']")
+    page.click("//*[normalize-space()='Custom run']")
+    days = page.find("//input[@type='number']")
+    assert "Days for which executions" in page.text(), "the parameters are described"
+    days.send_keys(Keys.CONTROL, "a")
+    days.send_keys("7")
+    page.picture("run-form")
+    page.click("//button[normalize-space()='Submit']")
+
+    page.click("//a[contains(@href, '/runs/flow-run/')]")
+    page.find("//*[normalize-space()='Completed']", limit=240)
+    page.click("//*[@role='tab'][contains(., 'Logs')]")
+    page.find("//*[contains(., 'Finished in state Completed')]")
+    page.picture("run-log")
+    page.click("//*[@role='tab'][contains(., 'Parameters')]")
+    page.find("//*[contains(., 'retention_days') and contains(., '7')]")
+    page.click("//*[@role='tab'][contains(., 'Artifacts')]")
+    page.find("//*[contains(., 'history-cleanup') and contains(., 'deleted')]")
+    page.picture("run-artifact")
