@@ -13,9 +13,8 @@ from typing import Any, cast
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.objects import Artifact, FlowRun, State
+from prefect.client.schemas.objects import Artifact, State
 from prefect.flows import Flow, load_flow_from_entrypoint
-from prefect.states import Crashed
 from sqlalchemy import RowMapping, select
 
 from api.repositories.scheduler_repository import SchedulerRepository
@@ -207,13 +206,6 @@ async def test_a_meal_request_becomes_pending_at_the_first_attempt_that_a_broken
     break_hris(hris)
     state = await run(attendance.fetch_for_meal_request, 7)
     assert state.is_failed()
-    assert await read_status() == 1
-
-
-async def test_the_request_of_a_run_whose_process_was_killed_becomes_pending(embedded: Database) -> None:
-    killed = FlowRun(flow_id=cast(Any, "00000000-0000-0000-0000-000000000000"), parameters={"meal_request_id": 7})
-    for hook in attendance.fetch_for_meal_request.on_crashed_hooks[:1]:
-        await cast(Any, hook)(attendance.fetch_for_meal_request, killed, Crashed())
     assert await read_status() == 1
 
 
