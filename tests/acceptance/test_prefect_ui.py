@@ -4,12 +4,10 @@ import asyncio
 import contextlib
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
@@ -22,8 +20,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from db import migrate
 from db.maria_database import database
 from deployments.deploy import WORK_POOL, deploy_all
-from settings import REPOSITORY
 from tests.servers import PrefectServer
+from tests.servers.prefect_worker import prefect_worker
 from tests.servers.process import find_program
 
 # Set it to docs/images to renew the pictures of the documentation.
@@ -90,25 +88,10 @@ def worker(
     """Deployments, an application database, and a worker that serves them."""
     settings_environment(MARIA_DATABASE_URL=f"sqlite:///{tmp_path / 'app.sqlite3'}")
     asyncio.run(migrate.upgrade(database))
-    environment = prefect_server.environment() | {
-        "MARIA_DATABASE_URL": f"sqlite:///{tmp_path / 'app.sqlite3'}",
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-    }
+    environment = prefect_server.environment() | {"MARIA_DATABASE_URL": f"sqlite:///{tmp_path / 'app.sqlite3'}"}
     deploy_all()
-    with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"],
-            env=environment,
-            cwd=REPOSITORY,
-            stdout=log,
-            stderr=log,
-        )
-    yield
-    tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for each in tree:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.wait(30)
+    with prefect_worker(WORK_POOL, environment, tmp_path / "worker.log"):
+        yield
 
 
 @pytest.fixture
