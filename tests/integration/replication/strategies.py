@@ -4,13 +4,28 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.integration.replication.row_by_row import Row, Source, State
+from tests.integration.replication.row_by_row import Row, Source, State, replicate_row_by_row
 
 IDS = st.integers(1, 6)
 UNIT_IDS = st.integers(1, 5)
 CODES = st.integers(1, 7)
-MAYBE_WORDS = st.sampled_from([None, "", "  ", "Ahmad", " Mona ", "Al  Sayed", "أحمد", "منى علي", "ahmad", "x" * 70])
 NAMES = ["ali.h", "mona-s", "omar.k", "sara.a", "nour-e"]
+NOTHING: State = {"department": [], "employee": [], "security_user": [], "user": [], "department_assignment": []}
+# What may have become different in a table since it was replicated.
+DEVIATIONS: dict[str, dict[str, list[Any]]] = {
+    "department": {"name_en": ["Old"], "name_ar": ["قديم"], "is_active": [False, True], "parent": [None]},
+    "employee": {"name_en": ["Old", None], "name_ar": [None], "title": ["Old", None], "is_active": [False]},
+    "security_user": {"is_deleted": [False, True], "is_locked": [False, True], "employee_id": [None]},
+    "user": {
+        "is_active": [False, True],
+        "employee_id": [None],
+        "user_source": ["manual"],
+        "status_override": [True],
+        "full_name": ["Old"],
+    },
+    "department_assignment": {"is_synced_from_hris": [False], "is_active": [False]},
+}
+LANGUAGES, PARTS = ("Ar", "En"), ("FName", "SName", "ThName", "LName")
 
 
 def _row(**columns: st.SearchStrategy[Any]) -> st.SearchStrategy[Row]:
@@ -21,48 +36,74 @@ def _unique(rows: st.SearchStrategy[Row], key: str, size: int = 6) -> st.SearchS
     return st.lists(rows, max_size=size, unique_by=lambda row: row[key])
 
 
-def sources() -> st.SearchStrategy[Source]:
-    """Give random sources: dangling and missing ids, several posts, shared codes, names of all kinds."""
-    parts = {
-        f"{language}{part}": MAYBE_WORDS for language in ("Ar", "En") for part in ("FName", "SName", "ThName", "LName")
+def _mostly(usual: list[Any], rare: list[Any], times: int = 4) -> st.SearchStrategy[Any]:
+    """Give one of the rare values once in a while: rows that cannot be taken hide what becomes of the others."""
+    return st.sampled_from(usual * times + rare)
+
+
+@st.composite
+def sources(draw: st.DrawFn) -> Source:
+    """Give random sources: dangling and missing ids, several posts, shared codes, names of all kinds.
+
+    Most rows can be taken and most ids exist, so that rows meet.
+    """
+    unit_ids = draw(st.lists(UNIT_IDS, unique=True, min_size=draw(st.sampled_from([3, 4, 0])), max_size=5))
+    units = [draw(_unit(unit_id)) for unit_id in unit_ids]
+    people = draw(st.lists(IDS, unique=True, min_size=draw(st.sampled_from([4, 5, 0])), max_size=6))
+    posts = [
+        draw(_post(employee_id, unit_ids))
+        for employee_id in [*people, 6]
+        for _ in range(draw(st.sampled_from([1, 1, 2, 3, 0])))
+    ]
+    return {
+        "HR_OrganizationUnit": units,
+        "HR_Employee": [draw(_employee(employee_id)) for employee_id in people],
+        "HR_EmployeePosition": draw(st.permutations(posts)),
+        "HR_Position": draw(
+            st.lists(_row(ID=st.integers(1, 3), EnName=_mostly(["Nurse", "Clerk "], [None, "z" * 129])), max_size=4)
+        ),
+        "User": draw(_unique(_account(), "ID")),
+        "TMS_ForwardEdit": draw(
+            st.lists(
+                _row(EmployeeID=_mostly(people or [1], [7, 8], 2), OrgUnitID=_mostly(unit_ids or [1], [6, 7], 2)),
+                max_size=8,
+            )
+        ),
     }
-    return st.fixed_dictionaries(
-        {
-            "HR_OrganizationUnit": _unique(
-                _row(
-                    ID=UNIT_IDS,
-                    ParentID=st.none() | st.integers(1, 6),
-                    ArName=MAYBE_WORDS,
-                    EnName=st.sampled_from(["Nursing", "IT ", "Stores", None, "y" * 130]),
-                    IsActive=st.booleans(),
-                ),
-                "ID",
-            ),
-            "HR_Employee": _unique(_row(ID=IDS, Code=st.none() | st.integers(0, 7), **parts), "ID"),
-            "HR_EmployeePosition": st.lists(
-                _row(
-                    EmployeeID=IDS,
-                    PositionID=st.none() | st.integers(1, 3),
-                    OrgUnitID=st.none() | st.integers(1, 6),
-                    IsActive=st.sampled_from([True, True, True, False]),
-                ),
-                max_size=10,
-            ),
-            "HR_Position": st.lists(
-                _row(ID=st.integers(1, 3), EnName=st.sampled_from([None, "Nurse", "Clerk ", "z" * 129])), max_size=4
-            ),
-            "User": _unique(
-                _row(
-                    ID=IDS,
-                    Name=st.sampled_from([*NAMES, "test1", " ali.h "]),
-                    isDeleted=st.booleans(),
-                    isLocked=st.booleans(),
-                    EmpId=st.none() | st.integers(1, 8),
-                ),
-                "ID",
-            ),
-            "TMS_ForwardEdit": st.lists(_row(EmployeeID=st.integers(1, 8), OrgUnitID=st.integers(1, 7)), max_size=8),
-        }
+
+
+def _unit(unit_id: int) -> st.SearchStrategy[Row]:
+    return _row(
+        ID=st.just(unit_id),
+        ParentID=_mostly([None, 1, 2, 3, 4, 5], [6]),
+        ArName=_mostly(["قسم", "أحمد", None], ["  "]),
+        EnName=_mostly(["Nursing", "IT ", "Stores"], [None, "y" * 130]),
+        IsActive=st.sampled_from([True, True, False]),
+    )
+
+
+def _employee(employee_id: int) -> st.SearchStrategy[Row]:
+    words = _mostly([None, "Ahmad", " Mona ", "Al  Sayed", "أحمد", "ahmad"], ["", "  ", "x" * 70])
+    parts = {f"{language}{part}": words for language in LANGUAGES for part in PARTS}
+    return _row(ID=st.just(employee_id), Code=_mostly([1, 2, 3, 4, 5, 6, 7], [None, 0]), **parts)
+
+
+def _post(employee_id: int, unit_ids: list[int]) -> st.SearchStrategy[Row]:
+    return _row(
+        EmployeeID=st.just(employee_id),
+        PositionID=_mostly([1, 2, 3], [None]),
+        OrgUnitID=_mostly(unit_ids or [1], [None, 6]),
+        IsActive=st.sampled_from([True, True, True, False]),
+    )
+
+
+def _account() -> st.SearchStrategy[Row]:
+    return _row(
+        ID=IDS,
+        Name=_mostly(NAMES, ["test1", " ali.h "]),
+        isDeleted=st.sampled_from([False, False, True]),
+        isLocked=st.sampled_from([False, False, True]),
+        EmpId=_mostly([1, 2, 3, 4, 5, 6], [None, 7, 8]),
     )
 
 
@@ -143,3 +184,33 @@ def states(draw: st.DrawFn) -> State:
         "user": users,
         "department_assignment": assignments,
     }
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Source, State]:
+    """Give a random source with a state before it: any, or one that deviates a little from what the source says."""
+    source = draw(sources())
+    before: State = draw(st.one_of(states(), _states_near(source)))
+    return source, before
+
+
+@st.composite
+def _states_near(draw: st.DrawFn, source: Source) -> State:
+    state = replicate_row_by_row(source, NOTHING)
+    departments = [None, *(row["key"] for row in state["department"])]
+    for table, values in DEVIATIONS.items():
+        columns = values | ({"department": departments} if table == "employee" else {})
+        for row in state[table]:
+            if draw(st.booleans()):
+                column = draw(st.sampled_from(list(columns)))
+                row[column] = draw(st.sampled_from(columns[column]))
+    people = state["employee"]
+    what_of_codes = draw(st.sampled_from(["as they were", "swapped", "one is new"]))
+    if len(people) > 1 and what_of_codes == "swapped":
+        people[0]["code"], people[1]["code"] = people[1]["code"], people[0]["code"]
+    elif people and what_of_codes == "one is new":
+        people[0]["code"] = draw(st.integers(8, 9))
+    if draw(st.booleans()):
+        left = {"name_en": "Gone", "name_ar": None, "title": None, "is_active": True, "department": None}
+        people.append({"id": 9, "code": 10, **left})
+    return state

@@ -12,7 +12,7 @@ from db.engines import Database
 from hr.merge.report import Report
 from hr.replication import replicate
 from tests.integration.replication.row_by_row import Source, State, replicate_row_by_row
-from tests.integration.replication.strategies import sources, states
+from tests.integration.replication.strategies import worlds
 from tests.integration.replication.world import in_order, no_progress, plan, read_state, write_source, write_state
 
 EXAMPLES = 40
@@ -23,8 +23,9 @@ def test_any_source_over_any_state_gives_what_the_row_by_row_model_gives(app_dat
     database = maria_database.database
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(sources(), states())
-    def check(source: Source, before: State) -> None:
+    @given(worlds())
+    def check(world: tuple[Source, State]) -> None:
+        source, before = world
         write_source(tmp_path / "hris.sqlite3", source)
         runner.run(_check_replication(database, tmp_path / "hris.sqlite3", source, before))
 
