@@ -1,14 +1,14 @@
 """Meal request lines in the application database: which count, whose they are, and on which day."""
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, String, cast, collate, func, select
+from sqlalchemy import ColumnElement, FromClause, String, cast, collate, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.tables import employee, meal_request, meal_request_line
-from errors import NotFound
+from errors import DatabaseError, NotFound
 from hr.attendance.days import local_day
 
 # Ids named in a message.
@@ -111,9 +111,29 @@ def _counting(since: datetime | None = None) -> list[ColumnElement[bool]]:
 
 
 async def _read(connection: AsyncConnection, zone: tzinfo, *conditions: ColumnElement[bool]) -> list[Line]:
+    """Read lines, a row for each person: rows are what the driver spends most time on."""
+    line = meal_request_line.c
+    if connection.dialect.name == "mysql":
+        await connection.execute(text("SET SESSION group_concat_max_len = 4294967295"))
+    each = cast(line.id, String) + " " + cast(meal_request.c.request_time, String)
     rows = await connection.execute(
-        select(meal_request_line.c.id, meal_request_line.c.employee_id, meal_request.c.request_time)
+        select(line.employee_id, func.count(), func.group_concat(each))
         .select_from(_lines())
         .where(*conditions)
+        .group_by(line.employee_id)
     )
-    return [Line(line_id, employee_id, local_day(at, zone)) for line_id, employee_id, at in rows]
+    days: dict[str, date] = {}
+    lines = []
+    for employee_id, number, listed in rows:
+        of_person = listed.split(",")
+        if len(of_person) != number:
+            raise DatabaseError(
+                f"the application database cut the list of {number:,} lines of employee {employee_id}: raise its "
+                "max_allowed_packet, or sync fewer months"
+            )
+        for item in of_person:
+            line_id, _, at = item.partition(" ")
+            if at not in days:
+                days[at] = local_day(datetime.fromisoformat(at).replace(tzinfo=UTC), zone)
+            lines.append(Line(int(line_id), employee_id, days[at]))
+    return lines

@@ -16,6 +16,8 @@ from db.tables import employee, meal_request_line, meal_request_line_attendance
 from hr.attendance.days import Attendance
 from hr.attendance.lines import Line, employee_code
 
+# Characters of a time up to its seconds.
+SECONDS = 19
 _COMPARED = ("employee_code", "attendance_date", "attendance_in", "attendance_out", "working_hours")
 
 
@@ -75,8 +77,8 @@ def _columns(batch: str, now: datetime, found: Sequence[FoundAttendance]) -> lis
 
 
 def _to_text(at: datetime | None) -> str | None:
-    """Write a time as both databases store it."""
-    return None if at is None else at.replace(tzinfo=None).isoformat(" ", "microseconds")
+    """Write a time of UTC, to the second, as both databases store it."""
+    return None if at is None else f"{at.isoformat(' ')[:SECONDS]}.000000"
 
 
 async def _merge(connection: AsyncConnection, batch: str, now: datetime, number: int) -> Merged:
