@@ -167,7 +167,12 @@ class Servers:
     def _wait(self, app: Celery, results: list[AsyncResult], are_out: Callable[[], bool]) -> None:
         ids = [result.id for result in results]
         _wait_until(are_out, "all mails are out")
-        _wait_until(lambda: set(read_states(app.backend, ids).values()) <= FINAL, "all calls have their answers")
+        try:
+            _wait_until(lambda: set(read_states(app.backend, ids).values()) <= FINAL, "all calls have their answers")
+        except BenchError as error:
+            states = Counter(read_states(app.backend, ids).values())
+            rows = {state: self._count_rows(state) for state in ("pending", "sending", "sent", "refused", "unknown")}
+            raise BenchError(f"{error}; calls: {dict(states)}, deliveries: {rows}") from None
 
     def _tell(self, app: Celery, results: list[AsyncResult], before: int, seconds: float) -> Burst:
         states = Counter(read_states(app.backend, [result.id for result in results]).values())

@@ -18,3 +18,13 @@ def test_a_call_is_answered_by_a_worker_with_this_pool(servers: System, pool: st
         assert [result.get(timeout=LIMIT) for result in results] == ["slept"] * 3
         with pytest.raises(Exception, match="broken"):
             failing.get(timeout=LIMIT)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo", "gevent"])
+def test_calls_run_together_by_a_worker_with_this_pool(servers: System, pool: str) -> None:
+    queue = f"together-{pool}"
+    with servers.flow_worker(f"together-{pool}"), servers.celery_worker(queue, "-Q", queue, pool=pool):
+        results = [servers.task("note").apply_async((f"{pool} {number}",), queue=queue) for number in range(50)]
+
+        assert [result.get(timeout=LIMIT) for result in results] == [f"{pool} {number}" for number in range(50)]
+    assert all(len(servers.effects(result)) == 1 for result in results)
