@@ -15,15 +15,17 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
     FlowRunFilterEndTime,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from api.repositories.run_report import RunReport
-from api.repositories.scheduler_repository import RunningExecution, SchedulerRepository
+from api.repositories.scheduler_repository import OpenExecution, RunningExecution, SchedulerRepository
 from db.maria_database import DatabaseSessionLocal
 from deployments.schedules import Deployed
 from flows.run_reports import STATUS_CODES, get_execution_id, get_job_id
@@ -38,6 +40,8 @@ CLOCK_TOLERANCE = timedelta(seconds=2)
 # What a run's own report takes at most, with its repetitions.
 REPORT_TIME = timedelta(seconds=20)
 JOB = "schedule_sync"
+# So long a message may lie with the broker while no Celery worker runs.
+LONGEST_WAIT = timedelta(days=1)
 
 repository = SchedulerRepository()
 
@@ -90,6 +94,61 @@ async def record_unreported_ends(client: PrefectClient, deployed: Mapping[str, D
             ):
                 told.append(get_execution_id(run))
     return told
+
+
+async def note_waiting_runs(client: PrefectClient, deployed: Mapping[str, Deployed]) -> list[str]:
+    """Note which runs pending executions wait for, so that a run's deletion is noticed; close those that wait in vain.
+
+    Args:
+        client: A client of the Prefect server.
+        deployed: The deployments that run jobs, by job key.
+
+    Returns:
+        The executions that were closed.
+    """
+    async with DatabaseSessionLocal() as session:
+        found = await repository.find_open_executions(session)
+    waiting = {each.execution_id: each for each in found if each.run_id is None}
+    if not waiting or not deployed:
+        return []
+    oldest = min(each.created_at for each in waiting.values())
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            deployment_id=FlowRunFilterDeploymentId(any_=[each.id for each in deployed.values()]),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"after_": oldest}),
+        ),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+    )
+    closed = []
+    async with DatabaseSessionLocal() as session:
+        for run in runs:
+            if waiting.pop(get_execution_id(run), None) is not None:
+                await repository.record(session, JOB, _report_waiting(run))
+        for execution in waiting.values():
+            if datetime.now(UTC) - execution.created_at > LONGEST_WAIT:
+                await repository.record(session, JOB, _report_vain(execution))
+                closed.append(execution.execution_id)
+    return closed
+
+
+def _report_waiting(run: FlowRun) -> RunReport:
+    return RunReport(
+        execution_id=get_execution_id(run),
+        run_id=str(run.id),
+        status="pending",
+        at=datetime.now(UTC),
+        scheduled_at=run.expected_start_time,
+    )
+
+
+def _report_vain(execution: OpenExecution) -> RunReport:
+    return RunReport(
+        execution_id=execution.execution_id,
+        run_id="",
+        status="failed",
+        at=datetime.now(UTC),
+        error_message=f"no flow run was made for it within {LONGEST_WAIT}: its message was lost, or its run deleted",
+    )
 
 
 def _report_end(run: FlowRun) -> RunReport:

@@ -29,7 +29,7 @@ from deployments.sync import SyncReport, read_jobs, sync_schedules
 from deployments.sync_plan import WRITES, Action
 from errors import AlreadyRunning
 from flows.late_runs import make_missing_runs, skip_late_runs, skip_own_late_runs
-from flows.lost_runs import close_dead_executions, record_unreported_ends
+from flows.lost_runs import close_dead_executions, note_waiting_runs, record_unreported_ends
 from utils.structured_logger import get_structured_logger
 
 NAME = "schedule-sync"
@@ -105,7 +105,8 @@ async def settle_late_runs(
 
 async def settle_history(client: PrefectClient, deployed: dict[str, Deployed], run_id: str) -> int:
     """Close executions whose runs ended without a word; gives how many."""
-    closed = await close_dead_executions(client, run_id)
+    closed = await note_waiting_runs(client, deployed)
+    closed += await close_dead_executions(client, run_id)
     closed += await record_unreported_ends(client, deployed)
     for told in closed:
         logger.warning(f"Closed {told}")

@@ -23,7 +23,7 @@ class RunReport:
         at: When it entered it.
         scheduled_at: When it was to start.
         started_at: When it started, for a run whose start was never reported; default: `at` of the first report, unless
-            that is `cancelled`: then it never started.
+            that is `pending` or `cancelled`: then it has not started.
         host_name: Host that runs it.
         executor_id: Process that runs it.
         error_message: Why it failed.
@@ -67,7 +67,7 @@ def takes(row: Mapping[Any, Any], report: RunReport, *, is_open: bool) -> bool:
 def values_of(report: RunReport, known: Mapping[Any, Any]) -> dict[str, Any]:
     """Give the columns that a report sets; `known` is the open row that it continues, empty if there is none."""
     started_at = known.get("started_at") or report.started_at
-    if started_at is None and report.status != "cancelled":
+    if started_at is None and report.status not in ("pending", "cancelled"):
         started_at = report.at
     values: dict[str, Any] = {
         "run_id": report.run_id,

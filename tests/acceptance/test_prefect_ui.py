@@ -128,7 +128,7 @@ def test_a_person_starts_a_job_with_parameters_and_sees_its_artifact_and_log(
     days.send_keys("7")
     page.picture("run-form")
     page.click("//button[normalize-space()='Submit']")
-
+    page.find("//a[contains(@href, '/runs/flow-run/')]", limit=180)
     page.click("//a[contains(@href, '/runs/flow-run/')]")
     page.find("//*[normalize-space()='Completed']", limit=240)
     page.click("//*[@role='tab'][contains(., 'Logs')]")

@@ -1,9 +1,14 @@
 """Deploying: a Prefect server is brought to what prefect.yaml says, however often."""
 
+import asyncio
+
+import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.deploy import WORK_POOL, deploy_all, ensure_work_pool
+from deployments.automations import LOST_RUNS
+from deployments.deploy import WORK_POOL, DeployError, deploy_all, ensure_work_pool, find_differences
 
 NAME = "hris-replication/hris-replication"
 # What every deployment changes although nothing was changed.
@@ -52,3 +57,40 @@ def test_a_new_work_pool_has_a_limit_and_an_existing_one_keeps_its_own(prefect_a
         ensure_work_pool()
         pool = client.read_work_pool(WORK_POOL)
     assert (pool.type, pool.concurrency_limit) == ("process", 7)
+
+
+def test_deploying_makes_queues_and_automations_and_leaves_no_drift(prefect_api: str) -> None:
+    deploy_all()
+    assert not asyncio.run(find_differences())
+    with get_client(sync_client=True) as client:
+        queues = sorted(client.read_work_queues(work_pool_name=WORK_POOL), key=lambda queue: queue.priority)
+        assert queues[0].name == "schedules"
+        (automation,) = client.read_automations_by_name(LOST_RUNS)
+        assert automation.enabled
+
+
+def test_drift_is_told_difference_by_difference_and_mended_by_deploying(prefect_api: str) -> None:
+    deploy_all()
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(NAME)
+        changes = {"tags": ["hr"], "parameters": {"dry_run": True}, "concurrency_limit": 5}
+        client.request("PATCH", "/deployments/{id}", path_params={"id": deployment.id}, json=changes)
+        (automation,) = client.read_automations_by_name(LOST_RUNS)
+        client.delete_automation(automation.id)
+    found = asyncio.run(find_differences())
+    assert [each.partition(" is ")[0] for each in found] == [
+        "the deployment 'hris-replication': tags",
+        "the deployment 'hris-replication': parameters",
+        "the deployment 'hris-replication': concurrency limit",
+        f"the automation {LOST_RUNS!r}",
+    ]
+    deploy_all()
+    assert not asyncio.run(find_differences())
+
+
+def test_the_check_of_a_server_that_is_away_names_it() -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(DeployError, match=r"http://127\.0\.0\.1:9/api .* cannot be reached"),
+    ):
+        asyncio.run(find_differences())

@@ -27,6 +27,8 @@ class PrefectServer(ServerProcess):
         server = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "WARNING"}
         # The server lists all time zones for each schedule it handles: three times as fast from the package tzdata.
         server["PYTHONTZPATH"] = ""
+        # A server that is slow to answer is otherwise taken as an occasion for an advertisement over the page.
+        server["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
         if database_url is not None:
             server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
         super().__init__(

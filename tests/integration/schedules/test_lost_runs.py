@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -18,7 +18,7 @@ from db.maria_database import DatabaseSessionLocal
 from db.tables import scheduled_job_execution, scheduler_execution_status
 from deployments.schedules import read_deployments
 from flows import lost_runs
-from flows.lost_runs import close_dead_executions
+from flows.lost_runs import close_dead_executions, note_waiting_runs
 
 pytestmark = pytest.mark.usefixtures("app_database")
 KEY = "hris_replication"
@@ -99,3 +99,26 @@ async def test_a_run_that_was_deleted_ends_failed(client: PrefectClient, pool: s
     status, message = await read_row(run)
     assert status == "failed"
     assert "its flow run was deleted" in str(message)
+
+
+async def test_a_waiting_run_that_is_deleted_before_it_starts_ends_its_pending_row(
+    client: PrefectClient, pool: str
+) -> None:
+    execution_id = str(uuid4())
+    async with DatabaseSessionLocal() as session:
+        await repository.create_execution(session, KEY, execution_id)
+    deployment = next(each for each in await read_deployments(client, pool) if each.name == KEY)
+    run = await client.create_flow_run_from_deployment(deployment.id, parameters={"execution_id": execution_id})
+    assert not await note_waiting_runs(client, {KEY: deployment})
+    assert not await close_dead_executions(client, str(uuid4()))
+    await client.delete_flow_run(run.id)
+    assert await close_dead_executions(client, str(uuid4())) == [execution_id]
+
+
+async def test_an_execution_for_which_no_run_comes_in_a_day_ends_failed(client: PrefectClient, pool: str) -> None:
+    deployment = next(each for each in await read_deployments(client, pool) if each.name == KEY)
+    for execution_id, age in (("new", timedelta(hours=1)), ("old", timedelta(hours=25))):
+        async with DatabaseSessionLocal.begin() as session:
+            await repository.create_execution(session, KEY, execution_id)
+            await repository.update_execution(session, execution_id, {"created_at": datetime.now(UTC) - age})
+    assert await note_waiting_runs(client, {KEY: deployment}) == ["old"]
