@@ -1,7 +1,7 @@
 """The attendance sync on SQLite and MariaDB: what it writes, counts, asks and refuses."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -155,6 +155,15 @@ async def test_one_query_to_a_source_table_serves_a_thousand_people(app_database
         report = await sync_months(sync)
     assert (report.synced, report.not_found) == (2_500, 0)
     assert sum("TMS_AttendancePairing" in statement for statement in sent) == 3
+
+
+async def test_only_pairs_of_wanted_days_travel(app_database: Database, hris: Path) -> None:
+    around = [(1, f"2026-11-{day} 08:00:00", None) for day in (18, 19, 21, 22)]
+    write_hris(hris, pairs=[*around, DAY_SHIFT, (1, "2026-11-25 08:00:00", None), (9, "2026-11-20 08:00:00", None)])
+    source = plan(app_database, hris).source
+    wanted = {1: [date(2026, 11, 20), date(2026, 11, 25)], 2: [date(2026, 11, 18)]}
+    rows = [row async for part in source.read_pairs(wanted) for row in part]
+    assert [(person, came.day) for person, came, _ in rows] == [(1, 20), (1, 25)]
 
 
 async def test_lines_without_a_pair_fall_back_to_biostar(app_database: Database, hris: Path, doors: Path) -> None:
