@@ -129,9 +129,7 @@ def _dlt(target: str, source: str, reader: str) -> dict[str, Any]:
         url.set(drivername="mysql+pymysql", query={"charset": "utf8mb4"}).render_as_string(hide_password=False),
         create_primary_keys=True,
     )
-    table = sql_table(
-        credentials=f"sqlite:///{source}", table="HR_Employee", backend=reader, chunk_size=DLT_CHUNK_ROWS
-    )
+    table = sql_table(credentials=f"sqlite:///{source}", table="HR_Employee", backend=reader, chunk_size=DLT_CHUNK_ROWS)
     table.apply_hints(primary_key="ID", write_disposition="merge")
     with tempfile.TemporaryDirectory() as folder:
         pipeline = dlt.pipeline(
