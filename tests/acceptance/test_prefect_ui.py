@@ -26,6 +26,7 @@ from tests.servers.process import find_program
 
 # Set it to docs/images to renew the pictures of the documentation.
 PICTURES = "UI_PICTURES"
+RUN_LINK = "//a[contains(@href, '/runs/flow-run/')]"
 BROWSER_OPTIONS = (
     "--headless=new",
     "--no-sandbox",
@@ -82,16 +83,15 @@ class Page:
 
 
 @pytest.fixture
-def worker(
+def environment(
     prefect_server: PrefectServer, prefect_api: str, tmp_path: Path, settings_environment: Callable[..., None]
-) -> Iterator[None]:
-    """Deployments, an application database, and a worker that serves them."""
-    settings_environment(MARIA_DATABASE_URL=f"sqlite:///{tmp_path / 'app.sqlite3'}")
+) -> dict[str, str]:
+    """The environment of a worker, for deployments that are there and an application database."""
+    url = f"sqlite:///{tmp_path / 'app.sqlite3'}"
+    settings_environment(MARIA_DATABASE_URL=url)
     asyncio.run(migrate.upgrade(database))
-    environment = prefect_server.environment() | {"MARIA_DATABASE_URL": f"sqlite:///{tmp_path / 'app.sqlite3'}"}
     deploy_all()
-    with prefect_worker(WORK_POOL, environment, tmp_path / "worker.log"):
-        yield
+    return prefect_server.environment() | {"MARIA_DATABASE_URL": url}
 
 
 @pytest.fixture
@@ -110,15 +110,20 @@ def page(tmp_path: Path) -> Iterator[Page]:
         driver.stop()
 
 
-@pytest.mark.timeout(600)
-def test_a_person_starts_a_job_with_parameters_and_sees_its_artifact_and_log(
-    worker: None, page: Page, prefect_server: PrefectServer
-) -> None:
-    page.browser.get(f"{prefect_server.api_url.removesuffix('/api')}/deployments")
+def tab(name: str) -> str:
+    """Give the path of a tab of a run's page."""
+    return f"//*[normalize-space()='{name}' and not(*)]"
+
+
+def open_deployments(page: Page, address: str) -> None:
+    page.browser.get(f"{address}/deployments")
     page.find("//a[normalize-space()='hris-replication']")
     assert "At 02:00 AM every day" in page.text(), "the schedule in words"
     page.picture("deployments")
 
+
+def fill_in_and_submit(page: Page) -> None:
+    """Start the cleanup with a retention of seven days; ends on the page of the run."""
     page.click("//a[normalize-space()='history-cleanup']")
     page.click("//button[normalize-space()='Run']")
     page.click("//*[normalize-space()='Custom run']")
@@ -127,15 +132,29 @@ def test_a_person_starts_a_job_with_parameters_and_sees_its_artifact_and_log(
     days.send_keys(Keys.CONTROL, "a")
     days.send_keys("7")
     page.picture("run-form")
-    page.click("//button[normalize-space()='Submit']")
-    page.find("//a[contains(@href, '/runs/flow-run/')]", limit=180)
-    page.click("//a[contains(@href, '/runs/flow-run/')]")
-    page.find("//*[normalize-space()='Completed']", limit=240)
-    page.click("//*[@role='tab'][contains(., 'Logs')]")
+    # On a busy machine the page may give up waiting for the server, and says so; a person clicks again.
+    for _ in range(4):
+        page.click("//button[normalize-space()='Submit']")
+        with contextlib.suppress(AssertionError):
+            page.find(RUN_LINK, limit=30)
+            break
+    page.click(RUN_LINK)
+    page.find(tab("Job Variables"))
+
+
+@pytest.mark.timeout(600)
+def test_a_person_starts_a_job_with_parameters_and_sees_its_artifact_and_log(
+    environment: dict[str, str], page: Page, prefect_server: PrefectServer, tmp_path: Path
+) -> None:
+    open_deployments(page, prefect_server.api_url.removesuffix("/api"))
+    fill_in_and_submit(page)
+    with prefect_worker(WORK_POOL, environment, tmp_path / "worker.log"):
+        page.find("//*[normalize-space()='Completed' and not(*)]", limit=240)
+    page.click(tab("Logs"))
     page.find("//*[contains(., 'Finished in state Completed')]")
     page.picture("run-log")
-    page.click("//*[@role='tab'][contains(., 'Parameters')]")
+    page.click(tab("Parameters"))
     page.find("//*[contains(., 'retention_days') and contains(., '7')]")
-    page.click("//*[@role='tab'][contains(., 'Artifacts')]")
+    page.click(tab("Artifacts"))
     page.find("//*[contains(., 'history-cleanup') and contains(., 'deleted')]")
     page.picture("run-artifact")
