@@ -9,6 +9,7 @@ from shim.settings import read_settings
 
 TASK_MODULES = ["tasks.attendance", "tasks.email", "tasks.hris", "tasks.scheduler"]
 VISIBILITY_SECONDS = 60
+RESTORE_SECONDS = 5
 
 
 def make_app() -> GatewayCelery:
@@ -32,7 +33,12 @@ def _configuration() -> dict[str, Any]:
         "result_serializer": "json",
         "task_track_started": True,
         # Messages are acknowledged as soon as their runs exist: what is not by then is a lost worker's.
-        "broker_transport_options": {"visibility_timeout": VISIBILITY_SECONDS},
+        # They are looked for every few seconds; by default it would be a hundred, and more while other messages come.
+        "broker_transport_options": {
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "unacked_restore_interval": RESTORE_SECONDS,
+            "unacked_restore_throttle": 1,
+        },
         "broker_connection_retry_on_startup": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "timezone": "UTC",

@@ -12,7 +12,7 @@ import queue
 import socket
 import threading
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
 LEFT_SECONDS = 2.0
+REDELIVER_SECONDS = 5.0
 SHUTDOWN_NOTICE_SECONDS = 10.0
 STOP_SECONDS = 5.0
 SERVER_ERROR = 500
@@ -82,6 +83,7 @@ class Gateway:
         self.hostname = hostname
         self._taken: queue.SimpleQueue[FlowRequest | None] = queue.SimpleQueue()
         self._collector = Collector()
+        self.consumer: Any = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self.follower: Follower | None = None
@@ -116,6 +118,7 @@ class Gateway:
             "flow run creation": self._create_runs,
             "batch creation": self._create_batches,
             "flow runs": self.follower.run,
+            "redelivery": self._redeliver,
         }
         for name, target in threads.items():
             thread = threading.Thread(target=target, name=name, daemon=True)
@@ -149,6 +152,20 @@ class Gateway:
         while (request := self._taken.get()) is not None and not self._stopping.is_set():
             while not self._stopping.is_set() and not self._try_to_create(request):
                 self._stopping.wait(RETRY_SECONDS)
+
+    def _redeliver(self) -> None:
+        """Have Redis deliver again what lost workers left unacknowledged.
+
+        Celery's Redis transport does so by itself only when it polls and nothing comes; without an event loop (every
+        pool but prefork) its own workers' heartbeats keep that from happening.
+        """
+        while not self._stopping.wait(REDELIVER_SECONDS):
+            transport = getattr(getattr(self.consumer, "connection", None), "transport", None)
+            restore = getattr(getattr(transport, "cycle", None), "maybe_restore_messages", None)
+            if restore is not None:
+                # RuntimeError: the connection is being made again, and its channels change.
+                with suppress(RuntimeError, *OUTAGES):
+                    restore()
 
     def _create_batches(self) -> None:
         while requests := self._collector.take():

@@ -61,6 +61,7 @@ def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[...
     gateway = getattr(consumer.controller, "gateway", None)
     if gateway is None or not gateway.follows(task):
         return default(task, app, consumer, **options)  # type: ignore[no-any-return]
+    gateway.consumer = consumer
     eventer = consumer.event_dispatcher
 
     def take_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> None:
