@@ -91,16 +91,19 @@ def test_a_failing_task_is_retried_inside_its_run_and_its_handlers_are_called_on
 
 
 def test_a_retry_with_a_countdown_waits_as_long_as_it_says_and_is_seen_in_prefect(system: System) -> None:
-    result = system.task("retry_later").delay(4)
+    result = system.task("retry_later").delay(10)
 
-    def waiting_runs() -> bool:
-        return any(run.state_name == "AwaitingRetry" for run in system.runs(result))
-
-    wait_until(waiting_runs, "the run awaits its retry")
     system.wait_for_state(result, "RETRY")
     assert result.get(timeout=LIMIT) == "done"
     (run,) = system.runs(result)
     assert run.run_count == 2
+    with system.client() as client:
+        states = client.read_flow_run_states(run.id)
+    (waiting,) = [state for state in states if state.name == "AwaitingRetry"]
+    due = waiting.state_details.scheduled_time
+    assert due is not None
+    assert waiting.timestamp is not None
+    assert 9 <= due.timestamp() - waiting.timestamp.timestamp() <= 11
 
 
 def test_a_retry_may_change_the_arguments(system: System) -> None:
