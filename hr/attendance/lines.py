@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, String, cast, collate, func, select, text
+from sqlalchemy import ColumnElement, FromClause, String, cast, collate, distinct, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.tables import employee, meal_request, meal_request_line
@@ -41,8 +41,8 @@ def employee_code(dialect: str) -> ColumnElement[str | None]:
 
 async def find_people(connection: AsyncConnection, since: datetime) -> list[int]:
     """Give the employee ids of the lines whose requests are not older than a point in time, in order."""
-    people = select(meal_request_line.c.employee_id).distinct().select_from(_lines()).where(*_counting(since))
-    return sorted((await connection.scalars(people)).all())
+    people = await _list(connection, _counting(since), distinct(meal_request_line.c.employee_id))
+    return sorted(map(int, people))
 
 
 async def read_lines_of_people(
@@ -111,29 +111,34 @@ def _counting(since: datetime | None = None) -> list[ColumnElement[bool]]:
 
 
 async def _read(connection: AsyncConnection, zone: tzinfo, *conditions: ColumnElement[bool]) -> list[Line]:
-    """Read lines, a row for each person: rows are what the driver spends most time on."""
     line = meal_request_line.c
-    if connection.dialect.name == "mysql":
-        await connection.execute(text("SET SESSION group_concat_max_len = 4294967295"))
-    each = cast(line.id, String) + " " + cast(meal_request.c.request_time, String)
-    rows = await connection.execute(
-        select(line.employee_id, func.count(), func.group_concat(each))
-        .select_from(_lines())
-        .where(*conditions)
-        .group_by(line.employee_id)
+    line_id, employee_id, at = (
+        cast(field, String) for field in (line.id, line.employee_id, meal_request.c.request_time)
     )
     days: dict[str, date] = {}
     lines = []
-    for employee_id, number, listed in rows:
-        of_person = listed.split(",")
-        if len(of_person) != number:
-            raise DatabaseError(
-                f"the application database cut the list of {number:,} lines of employee {employee_id}: raise its "
-                "max_allowed_packet, or sync fewer months"
-            )
-        for item in of_person:
-            line_id, _, at = item.partition(" ")
-            if at not in days:
-                days[at] = local_day(datetime.fromisoformat(at).replace(tzinfo=UTC), zone)
-            lines.append(Line(int(line_id), employee_id, days[at]))
+    for item in await _list(connection, conditions, line_id + "|" + employee_id + "|" + at):
+        number, person, moment = item.split("|")
+        if moment not in days:
+            days[moment] = local_day(datetime.fromisoformat(moment).replace(tzinfo=UTC), zone)
+        lines.append(Line(int(number), int(person), days[moment]))
     return lines
+
+
+async def _list(
+    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]], each: ColumnElement[Any]
+) -> list[str]:
+    """Give a value of each line as one text that is taken apart: rows are what the driver spends most time on."""
+    if connection.dialect.name == "mysql":
+        await connection.execute(text("SET SESSION group_concat_max_len = 4294967295"))
+    found = await connection.execute(
+        select(func.count(each), func.group_concat(each)).select_from(_lines()).where(*conditions)
+    )
+    number, listed = found.one()
+    values = listed.split(",") if listed else []
+    if len(values) != number:
+        raise DatabaseError(
+            f"the application database cut a list of {number:,} meal request lines: raise its max_allowed_packet, or "
+            "sync fewer months"
+        )
+    return values

@@ -121,13 +121,22 @@ async def sync_parts(
         Exception: What the first part that failed raised, after the other one has ended too.
     """
     whole = SyncReport()
-    for start in range(0, len(parts), PARTS_AT_ONCE):
-        some = enumerate(parts[start : start + PARTS_AT_ONCE], start + 1)
-        ended = await asyncio.gather(*(sync_part(number, part) for number, part in some), return_exceptions=True)
-        for report in ended:
-            if isinstance(report, BaseException):
-                raise report
-            whole.add(report)
+    waiting = (numbered for numbered in enumerate(parts, 1))
+
+    async def work() -> None:
+        # Both take from the same parts, so that one works while the other waits, however long each part takes.
+        for number, part in waiting:
+            try:
+                whole.add(await sync_part(number, part))
+            except BaseException:
+                # The other ends its part and begins none.
+                waiting.close()
+                raise
+
+    ended = await asyncio.gather(*(work() for _ in range(PARTS_AT_ONCE)), return_exceptions=True)
+    for failure in ended:
+        if failure is not None:
+            raise failure
     return whole
 
 
