@@ -36,12 +36,12 @@ deploy: venv ## Bring the Prefect server of PREFECT_API_URL to what prefect.yaml
 
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
-	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
 
 conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
 
-survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls
+survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls, many random examples
 	@scripts/install_test_servers
 	$(PY) -m pytest -m slow $(TESTS)
 

@@ -14,9 +14,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+
+from shim.batches.records import find_carrier
 
 # The tag of all of this project's deployments, which their runs inherit: other projects' runs are not ours to delete.
 TAG = "hr"
@@ -42,25 +44,26 @@ async def delete_ended_runs(before: datetime, *, dry_run: bool = False) -> tuple
         while runs < MOST_RUNS:
             limit = min(PAGE, MOST_RUNS - runs)
             found = await _find_ended_runs(client, before, skip=runs if dry_run else 0, limit=limit)
-            artifacts += await _delete_artifacts(client, found, dry_run=dry_run)
+            ids = [run.id for run in found]
+            artifacts += await _delete_artifacts(client, ids, dry_run=dry_run)
+            artifacts += await _delete_carriers(client, found, dry_run=dry_run)
             if not dry_run:
-                await _delete_runs(client, found)
+                await _delete_runs(client, ids)
             runs += len(found)
             if len(found) < limit:
                 break
     return runs, artifacts
 
 
-async def _find_ended_runs(client: PrefectClient, before: datetime, *, skip: int, limit: int) -> list[UUID]:
+async def _find_ended_runs(client: PrefectClient, before: datetime, *, skip: int, limit: int) -> list[FlowRun]:
     ended = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
         end_time=FlowRunFilterEndTime(before_=before),
         tags=FlowRunFilterTags(all_=[TAG]),
     )
-    runs = await client.read_flow_runs(
+    return await client.read_flow_runs(
         flow_run_filter=ended, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=limit, offset=skip
     )
-    return [run.id for run in runs]
 
 
 async def _delete_artifacts(client: PrefectClient, runs: Sequence[UUID], *, dry_run: bool) -> int:
@@ -80,6 +83,18 @@ async def _delete_artifacts(client: PrefectClient, runs: Sequence[UUID], *, dry_
         if len(found) < ARTIFACTS_PAGE:
             break
     return deleted
+
+
+async def _delete_carriers(client: PrefectClient, runs: Sequence[FlowRun], *, dry_run: bool) -> int:
+    """Delete the artifacts in which calls travelled: they hold addresses and texts, and no run's page shows them."""
+    named = [find_carrier(run.context) for run in runs]
+    carriers = [UUID(artifact_id) for artifact_id in named if artifact_id is not None]
+    for carrier in () if dry_run else carriers:
+        try:
+            await client.delete_artifact(carrier)
+        except ObjectNotFound:
+            continue
+    return len(carriers)
 
 
 async def _delete_runs(client: PrefectClient, runs: Sequence[UUID]) -> None:

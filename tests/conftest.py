@@ -10,6 +10,27 @@ from db.engines import Database
 from settings import Settings, get_settings
 from tests import servers
 
+# Tests that share servers stay in one process: a second set of the same servers would cost more than it gains.
+GROUPS = {
+    "callers": ("integration/shim/", "integration/mail/", "acceptance/test_reference"),
+    "client wheel": ("acceptance/test_client_wheel",),
+    "flows": (
+        "integration/flows/",
+        "integration/schedules/",
+        "integration/test_deploy",
+        "integration/test_local_system",
+        "acceptance/test_prefect_ui",
+    ),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests that share servers into one group for `pytest -n 2 --dist loadgroup`."""
+    for item in items:
+        for group, places in GROUPS.items():
+            if any(f"tests/{place}" in item.nodeid for place in places):
+                item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(autouse=True)
 def settings_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
@@ -62,14 +83,10 @@ def prefect_server() -> Iterator[servers.PrefectServer]:
 
 
 @pytest.fixture
-def prefect_api(prefect_server: servers.PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def prefect_api(prefect_server: servers.PrefectServer) -> Iterator[str]:
     """Point Prefect in this process, and in processes that it starts, to the private server; gives its address."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
-
-    monkeypatch.setenv("PREFECT_API_URL", prefect_server.api_url)
-    monkeypatch.setenv("PREFECT_HOME", str(prefect_server.home))
-    with temporary_settings({PREFECT_API_URL: prefect_server.api_url, PREFECT_HOME: prefect_server.home}):
-        yield prefect_server.api_url
+    with prefect_server.in_use() as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from kombu.utils.json import dumps, loads
 
+from shim.call import CONTEXT_KEY as CALL_CONTEXT_KEY
 from shim.call import Call
 from shim.outcome import Outcome
 
@@ -52,6 +53,17 @@ class CallOutcome:
     key: str
     outcome: Outcome
     due: int | None = None
+
+
+def find_carrier(context: dict[str, Any] | None) -> str | None:
+    """Give the id of the artifact in which a run's calls travelled; None when they did not travel in one.
+
+    Args:
+        context: The run's context. The artifact was made before the run and does not name it.
+    """
+    carried = (context or {}).get(CONTEXT_KEY) or (context or {}).get(CALL_CONTEXT_KEY) or {}
+    found = carried.get("artifact")
+    return None if found is None else str(found)
 
 
 def encode_calls(calls: Iterable[Call]) -> str:

@@ -8,11 +8,12 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.automations import LOST_RUNS
-from deployments.deploy import WORK_POOL, DeployError, deploy_all, ensure_work_pool, find_differences
+from deployments.deploy import WORK_POOL, DeployedFlow, DeployError, deploy_all, ensure_work_pool, find_differences
+from tests.servers import PrefectServer
 
 NAME = "hris-replication/hris-replication"
 # What every deployment changes although nothing was changed.
-CLOCKS = {"updated", "last_polled"}
+CLOCKS = {"updated", "last_polled", "status"}
 
 
 def read_deployment() -> dict[str, object]:
@@ -24,8 +25,17 @@ def read_deployment() -> dict[str, object]:
     return {name: value for name, value in found.items() if name not in CLOCKS}
 
 
-def test_the_replication_is_deployed_with_schedule_time_zone_tags_and_limit(prefect_api: str) -> None:
-    assert NAME in [deployed.name for deployed in deploy_all()]
+@pytest.fixture(scope="module")
+def deployed(prefect_server: PrefectServer) -> list[DeployedFlow]:
+    """What prefect.yaml says, on the shared server."""
+    with prefect_server.in_use():
+        return deploy_all()
+
+
+def test_the_replication_is_deployed_with_schedule_time_zone_tags_and_limit(
+    deployed: list[DeployedFlow], prefect_api: str
+) -> None:
+    assert NAME in [each.name for each in deployed]
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(NAME)
     (schedule,) = deployment.schedules
@@ -42,8 +52,7 @@ def test_the_replication_is_deployed_with_schedule_time_zone_tags_and_limit(pref
     assert deployment.parameters == {"dry_run": False, "allow_shrunken_source": False}
 
 
-def test_deploying_again_changes_nothing(prefect_api: str) -> None:
-    deploy_all()
+def test_deploying_again_changes_nothing(deployed: list[DeployedFlow], prefect_api: str) -> None:
     before = read_deployment()
     deploy_all()
     assert read_deployment() == before
@@ -59,8 +68,9 @@ def test_a_new_work_pool_has_a_limit_and_an_existing_one_keeps_its_own(prefect_a
     assert (pool.type, pool.concurrency_limit) == ("process", 7)
 
 
-def test_deploying_makes_queues_and_automations_and_leaves_no_drift(prefect_api: str) -> None:
-    deploy_all()
+def test_deploying_makes_queues_and_automations_and_leaves_no_drift(
+    deployed: list[DeployedFlow], prefect_api: str
+) -> None:
     assert not asyncio.run(find_differences())
     with get_client(sync_client=True) as client:
         queues = sorted(client.read_work_queues(work_pool_name=WORK_POOL), key=lambda queue: queue.priority)
@@ -69,8 +79,9 @@ def test_deploying_makes_queues_and_automations_and_leaves_no_drift(prefect_api:
         assert automation.enabled
 
 
-def test_drift_is_told_difference_by_difference_and_mended_by_deploying(prefect_api: str) -> None:
-    deploy_all()
+def test_drift_is_told_difference_by_difference_and_mended_by_deploying(
+    deployed: list[DeployedFlow], prefect_api: str
+) -> None:
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(NAME)
         changes = {"tags": ["hr"], "parameters": {"dry_run": True}, "concurrency_limit": 5}

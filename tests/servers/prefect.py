@@ -1,14 +1,24 @@
 """A private Prefect server."""
 
+import fcntl
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.servers.process import ServerProcess, free_port, server_folder
+
+# A new server's migrations take longer than the rest of its start: the environment keeps a migrated database.
+MIGRATED_NAME = "prefect.db"
+MIGRATED = Path(sys.prefix) / "prefect-server" / f"{version('prefect')}.db"
 
 
 class PrefectServer(ServerProcess):
@@ -29,7 +39,9 @@ class PrefectServer(ServerProcess):
         server["PYTHONTZPATH"] = ""
         # A server that is slow to answer is otherwise taken as an occasion for an advertisement over the page.
         server["PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT"] = "false"
-        if database_url is not None:
+        if database_url is None:
+            copy_migrated_database(self.home / MIGRATED_NAME)
+        else:
             server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
         super().__init__(
             "the Prefect server",
@@ -50,11 +62,40 @@ class PrefectServer(ServerProcess):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         return inherited | {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.api_url}
 
+    @contextmanager
+    def in_use(self) -> Iterator[str]:
+        """Point Prefect in this process, and in processes that it starts, to this server; gives its address."""
+        from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PREFECT_API_URL", self.api_url)
+            environment.setenv("PREFECT_HOME", str(self.home))
+            with temporary_settings({PREFECT_API_URL: self.api_url, PREFECT_HOME: self.home}):
+                yield self.api_url
+
     def _answers(self) -> bool:
         try:
             return httpx.get(f"{self.api_url}/health", timeout=5, trust_env=False).is_success
         except httpx.TransportError:
             return False
+
+
+def copy_migrated_database(path: Path) -> None:
+    """Write a migrated, empty database of a Prefect server on SQLite.
+
+    Args:
+        path: Where.
+    """
+    MIGRATED.parent.mkdir(exist_ok=True)
+    with (MIGRATED.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not MIGRATED.exists():
+            with tempfile.TemporaryDirectory(dir=MIGRATED.parent) as home:
+                inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+                command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"]
+                subprocess.run(command, env=inherited | {"PREFECT_HOME": home}, check=True, capture_output=True)
+                (Path(home) / MIGRATED_NAME).replace(MIGRATED)
+    shutil.copyfile(MIGRATED, path)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ ZONES = ["Africa/Cairo", "America/New_York", "Europe/Berlin", "Australia/Lord_Ho
 CREATED = datetime(2026, 3, 1, 9, 30, 15, 250_000, tzinfo=UTC)
 END = datetime(LAST_YEAR, 12, 1, tzinfo=UTC)
 FIRES = 500
-EXAMPLES = 80
+EXAMPLES = 40
 
 
 def cron_row(expression: str) -> Trigger:

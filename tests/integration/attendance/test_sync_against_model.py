@@ -16,7 +16,8 @@ from hr.attendance.sync import sync_months
 from tests.integration.attendance.row_by_row import Pair, sync_row_by_row
 from tests.integration.attendance.world import Row, line, plan, read_attendance, write_hris, write_lines
 
-EXAMPLES = 60
+# A few in each run of the suite, many where minutes do not matter.
+EXAMPLES = [20, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 PEOPLE = st.sampled_from([1, 1, 2, 3])
 # The days around the two nights in which clocks change: few, so that pairs and lines meet.
 DAYS = [datetime(2026, 4, 23), datetime(2026, 4, 24), datetime(2026, 10, 29), datetime(2026, 10, 30)]
@@ -65,15 +66,15 @@ def stored_rows(draw: st.DrawFn, rows: list[Row]) -> list[Row]:
     ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.parametrize("examples", EXAMPLES)
 def test_any_pairs_and_lines_give_what_the_row_by_row_model_gives(
-    app_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    app_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples: int
 ) -> None:
     # Parts of two people, so that borders are met.
     monkeypatch.setattr("hr.attendance.sync.PEOPLE_PER_QUERY", 2)
     database = maria_database.database
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data(), pairs(), lines())
     def check(data: st.DataObject, known: list[Pair], rows: list[Row]) -> None:
         stored = data.draw(stored_rows(rows))

@@ -15,14 +15,17 @@ from tests.integration.replication.row_by_row import Source, State, replicate_ro
 from tests.integration.replication.strategies import worlds
 from tests.integration.replication.world import in_order, no_progress, plan, read_state, write_source, write_state
 
-EXAMPLES = 40
+# A few in each run of the suite, many where minutes do not matter.
+EXAMPLES = [12, pytest.param(120, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 
 
-@pytest.mark.timeout(400)
-def test_any_source_over_any_state_gives_what_the_row_by_row_model_gives(app_database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", EXAMPLES)
+def test_any_source_over_any_state_gives_what_the_row_by_row_model_gives(
+    app_database_url: str, tmp_path: Path, examples: int
+) -> None:
     database = maria_database.database
 
-    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(worlds())
     def check(world: tuple[Source, State]) -> None:
         source, before = world

@@ -32,16 +32,23 @@ async def client(prefect_api: str) -> AsyncIterator[PrefectClient]:
 
 
 @pytest.fixture
-async def pool(client: PrefectClient) -> str:
+async def pool(client: PrefectClient) -> AsyncIterator[str]:
     """The name of a work pool with a deployment for every registered job, named after its key; no worker serves it."""
     name = f"sync-{uuid4().hex[:8]}"
     await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    deployments = []
     for key, job in read_registry().items():
         flow = await client.create_flow_from_name(f"{name}-{key}")
-        await client.create_deployment(
-            flow_id=flow, name=key, work_pool_name=name, entrypoint=job.deployment.entrypoint
+        deployments.append(
+            await client.create_deployment(
+                flow_id=flow, name=key, work_pool_name=name, entrypoint=job.deployment.entrypoint
+            )
         )
-    return name
+    yield name
+    # Left behind, their schedules would keep the server busy for the rest of the suite.
+    for deployment in deployments:
+        await client.delete_deployment(deployment)
+    await client.delete_work_pool(name)
 
 
 AddJob = Callable[..., Coroutine[Any, Any, int]]

@@ -13,7 +13,7 @@ from tests.integration.shim.sample_tasks import MODULE
 from tests.integration.shim.system import LIMIT, System, wait_until
 
 # The first test also waits for the servers.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def send_raw(system: System, body: bytes, content_type: str, **headers: Any) -> AsyncResult:

@@ -71,14 +71,19 @@ def test_a_burst_is_cut_into_batches_of_the_size_that_the_task_names(system: Sys
 
 def test_a_call_that_comes_alone_waits_less_than_half_a_second_for_others(system: System, since: datetime) -> None:
     task = system.task("note")
-    before = time.time()
-    result = task.delay("alone")
-
-    assert result.get(timeout=LIMIT) == "alone"
-    (run,) = system.batches(task, since)
-    assert run.name == f"note {result.id}"
-    assert run.created is not None
-    assert run.created.timestamp() - before < 0.5 + 0.5  # held, and created on a busy machine
+    waits = []
+    # The quickest counts: other tests keep the machine busy.
+    for number in range(1, 6):
+        before = time.time()
+        result = task.delay("alone")
+        assert result.get(timeout=LIMIT) == "alone"
+        runs = system.batches(task, since)
+        assert [run.name for run in runs][number - 1 :] == [f"note {result.id}"]
+        assert runs[-1].created is not None
+        waits.append(runs[-1].created.timestamp() - before)
+        if waits[-1] < 0.5:
+            return
+    raise AssertionError(f"seconds from each call to its run: {waits}")
 
 
 def test_each_call_of_a_batch_is_retried_by_itself(system: System, since: datetime) -> None:
@@ -180,6 +185,7 @@ def test_without_a_deployment_of_its_batches_a_task_says_what_to_do(system: Syst
         system.task("note_undeployed").delay("nowhere").get(timeout=LIMIT)
 
 
+@pytest.mark.slow
 def test_another_worker_takes_over_the_batches_of_a_killed_one(servers: System, since: datetime) -> None:
     task = servers.task("note")
     first, second = servers.celery_worker("killed"), servers.celery_worker("second")

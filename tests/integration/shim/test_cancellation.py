@@ -10,7 +10,7 @@ from prefect.states import Cancelling
 from tests.integration.shim.system import LIMIT, System, wait_until
 
 # The first test also waits for the servers.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def is_alive(pid: int) -> bool:

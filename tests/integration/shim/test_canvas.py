@@ -8,7 +8,7 @@ from celery import chain, chord, group
 from tests.integration.shim.system import LIMIT, System, wait_until
 
 # The first test also waits for the servers.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_chain_hands_results_on(system: System) -> None:

@@ -12,7 +12,7 @@ from shim.errors import ArgumentInvalid
 from tests.integration.shim.system import LIMIT, System, wait_until
 
 # The first test also waits for the servers.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_a_call_is_a_flow_run_and_its_result_comes_back(system: System) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.integration.shim.system import LIMIT, System
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_two_workers_keep_one_rate(servers: System) -> None:

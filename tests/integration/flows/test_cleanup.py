@@ -1,9 +1,7 @@
 """The housekeeping flow on a real Prefect server: executions closed, Prefect's old runs deleted, dry runs."""
 
 import asyncio
-import gc
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -11,8 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow, tags
 from prefect.artifacts import acreate_table_artifact
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Running
@@ -28,30 +27,7 @@ from flows.scheduler import clean_history
 from shim.errors import ArgumentInvalid
 from tasks.scheduler import cleanup_history_task
 
-# Prefect asks its server for the default result storage with a client that it does not close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <(socket|ssl):ResourceWarning")
 OLD = timedelta(days=40)
-
-
-@pytest.fixture(autouse=True)
-def collect_prefects_sockets() -> Iterator[None]:
-    """Collect what Prefect left open while its warning is still ignored, and not in another module's test."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-async def client(prefect_api: str) -> AsyncIterator[PrefectClient]:
-    async with get_client() as client:
-        yield client
-
-
-@pytest.fixture
-async def embedded() -> AsyncIterator[Database]:
-    """The application database as it is when nothing is configured."""
-    await migrate.upgrade(maria_database.database)
-    yield maria_database.database
-    await maria_database.database.dispose()
 
 
 async def run(**parameters: Any) -> State[Any]:
@@ -152,9 +128,28 @@ async def test_prefects_old_runs_go_when_asked_with_their_artifacts_and_others_s
     assert await client.read_artifacts(artifact_filter=of_ours) == []
 
 
+@pytest.mark.parametrize("context", ["celery_batch", "celery"])
+async def test_the_artifacts_in_which_calls_travelled_go_with_their_run(
+    client: PrefectClient, embedded: Database, context: str
+) -> None:
+    carrier = await client.create_artifact(ArtifactCreate(type="sample-carrier", data="a@example.org"))
+    carried = {"id": "b", "task": "t", "artifact": str(carrier.id)}
+    run_id = (await client.create_flow_run(sample, context={context: carried}, tags=["hr"])).id
+    await client.set_flow_run_state(run_id, Completed(), force=True)
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    of_kind = ArtifactFilter(type=ArtifactFilterType(any_=["sample-carrier"]))
+
+    _, foreseen = await prefect_history.delete_ended_runs(later, dry_run=True)
+    assert len(await client.read_artifacts(artifact_filter=of_kind)) == 1
+    assert (await prefect_history.delete_ended_runs(later))[1] == foreseen >= 1
+    assert await client.read_artifacts(artifact_filter=of_kind) == []
+
+
 async def test_one_call_deletes_a_bounded_number_of_prefects_runs(
     client: PrefectClient, embedded: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    while (await prefect_history.delete_ended_runs(datetime.now(UTC)))[0]:
+        continue  # The older runs of other tests would be deleted first.
     monkeypatch.setattr(prefect_history, "MOST_RUNS", 3)
     monkeypatch.setattr(prefect_history, "PAGE", 2)
     runs = [await make_run("hr") for _ in range(4)]

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,7 @@ from uuid import UUID, uuid4
 import psutil
 import pytest
 from prefect import Flow, flow, task
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -41,26 +40,10 @@ from errors import DatabaseUnreachable
 from flows.run_reports import report_state
 from flows.tracking import close_lost_executions, track, track_attempts
 from settings import REPOSITORY
-from tests.integration.tracked_flows import JOB
+from tests.integration.flows.tracked_flows import JOB
 from utils.structured_logger import get_structured_logger
 
 repository = SchedulerRepository()
-
-# Prefect asks its server for the default result storage with a client that it does not close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <(socket|ssl):ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collect_prefects_sockets() -> Iterator[None]:
-    """Collect what Prefect left open while its warning is still ignored, and not in another module's test."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-async def client(prefect_api: str) -> AsyncIterator[PrefectClient]:
-    async with get_client() as client:
-        yield client
 
 
 async def read(execution_id: str) -> RowMapping | None:
@@ -402,7 +385,7 @@ async def worker_pool(app_database: Database, client: PrefectClient, tmp_path: P
 async def test_a_workers_runs_that_are_cancelled_and_killed_end_their_rows(
     worker_pool: str, client: PrefectClient
 ) -> None:
-    deployment = await deploy(client, worker_pool, "tests.integration.tracked_flows.wait_for_ever", "tests-wait")
+    deployment = await deploy(client, worker_pool, "tests.integration.flows.tracked_flows.wait_for_ever", "tests-wait")
     cancelled = await client.create_flow_run_from_deployment(deployment, parameters={"execution_id": str(uuid4())})
     killed = await client.create_flow_run_from_deployment(
         deployment, state=Scheduled(scheduled_time=datetime.now(UTC)), parameters={}, name="scheduled"
@@ -437,7 +420,7 @@ async def test_a_schedule_fires_by_itself_and_each_of_its_runs_leaves_its_row(
     worker_pool: str, client: PrefectClient
 ) -> None:
     often = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=10)))
-    entrypoint = "tests.integration.tracked_flows.count"
+    entrypoint = "tests.integration.flows.tracked_flows.count"
     deployment = await deploy(client, worker_pool, entrypoint, "tests-count", schedules=[often])
     of_deployment = FlowRunFilter(
         deployment_id=FlowRunFilterDeploymentId(any_=[deployment]),
@@ -478,7 +461,7 @@ async def test_a_plain_script_without_a_server_writes_its_row_too(app_database: 
     execution_id = str(uuid4())
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "tests.integration.tracked_flows", execution_id],
+        [sys.executable, "-m", "tests.integration.flows.tracked_flows", execution_id],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

@@ -1,17 +1,16 @@
 """The attendance flows on a real Prefect server, and through Celery: what runs do, show and leave behind."""
 
 import asyncio
-import gc
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import Artifact, State
 from prefect.flows import Flow, load_flow_from_entrypoint
@@ -37,23 +36,8 @@ from tasks.attendance import (
 )
 from tests.integration.attendance.world import line, read_attendance, write_hris, write_lines
 
-# Prefect asks its server for the default result storage with a client that it does not close.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <(socket|ssl):ResourceWarning")
 NOW = datetime.now(UTC).replace(microsecond=0)
-WITHIN = 60
-
-
-@pytest.fixture(autouse=True)
-def collect_prefects_sockets() -> Iterator[None]:
-    """Collect what Prefect left open while its warning is still ignored, and not in another module's test."""
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-async def client(prefect_api: str) -> AsyncIterator[PrefectClient]:
-    async with get_client() as client:
-        yield client
+WITHIN = 120
 
 
 @pytest.fixture
@@ -71,13 +55,10 @@ def hris(tmp_path: Path, settings_environment: Callable[..., None]) -> Path:
 
 
 @pytest.fixture
-async def embedded(hris: Path) -> AsyncIterator[Database]:
+async def embedded(hris: Path, embedded: Database) -> Database:
     """The application database as it is when nothing is configured, with a request of three people."""
-    database = maria_database.database
-    await migrate.upgrade(database)
-    await write_lines(database, [line(number, number, NOW, request_id=7) for number in (1, 2, 3)])
-    yield database
-    await database.dispose()
+    await write_lines(embedded, [line(number, number, NOW, request_id=7) for number in (1, 2, 3)])
+    return embedded
 
 
 async def run(flow: Any, *args: Any, **parameters: Any) -> State[Any]:

@@ -1,0 +1,71 @@
+"""Flows that tell a file what they do."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+POLL = 0.05
+
+
+def tell(path: str, what: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{what} {os.getpid()}\n")
+
+
+def tell_of_cancellation(_flow: Any, flow_run: Any, _state: Any) -> None:
+    tell(flow_run.parameters["path"], "cancellation-hook")
+
+
+def tell_of_crash(_flow: Any, flow_run: Any, _state: Any) -> None:
+    tell(flow_run.parameters["path"], "crash-hook")
+
+
+@flow
+async def describe(path: str) -> None:
+    """Write where and how this process runs."""
+    Path(path).write_text(  # noqa: ASYNC240
+        json.dumps(
+            {
+                "directory": str(Path.cwd()),
+                "greeting": os.environ.get("GREETING"),
+                "timezone": time.tzname[0],
+                "pid": os.getpid(),
+                "parent": os.getppid(),
+            }
+        )
+    )
+
+
+@flow(on_cancellation=[tell_of_cancellation], on_crashed=[tell_of_crash])
+async def wait(path: str) -> None:
+    """Wait until there is a file beside `path` with the ending `.go`."""
+    tell(path, "begin")
+    while not Path(f"{path}.go").exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(POLL)
+    tell(path, "end")
+
+
+@flow(log_prints=True)
+async def add(path: str, number: int) -> None:
+    """Write a number."""
+    print(f"adding {number}")  # noqa: T201
+    tell(path, f"added-{number}")
+
+
+@flow
+def block(path: str) -> None:
+    """Keep the process busy, without ever giving control away."""
+    tell(path, "begin")
+    while True:
+        pass
+
+
+@flow
+async def take_memory(megabytes: int) -> int:
+    """Take memory."""
+    return len(bytearray(megabytes * 1024 * 1024))

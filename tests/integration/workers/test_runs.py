@@ -1,0 +1,127 @@
+"""What a run of the warm worker has: its process, its surroundings, its end."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tests.integration.workers.system import Pool, read_lines, wait_for_lines, wait_until
+from tests.servers.process import ServerProcess
+
+
+def find_fork_servers(worker: ServerProcess) -> list[psutil.Process]:
+    children = psutil.Process(worker.pid).children()
+    return [child for child in children if "workers.fork_server" in child.cmdline()]
+
+
+def test_a_run_is_a_process_of_its_own_forked_from_the_warm_one(
+    served: tuple[Pool, ServerProcess], tmp_path: Path
+) -> None:
+    pool, worker = served
+    run = pool.run(pool.deploy("describe"), path=str(tmp_path / "told"))
+    pool.wait_for(run, "Completed")
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["parent"] in [server.pid for server in find_fork_servers(worker)]
+    assert not psutil.pid_exists(told["pid"])
+
+
+def test_a_run_has_the_environment_and_the_folder_of_its_deployment(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    source = Path(__file__).with_name("sample_flows.py").read_text()
+    (tmp_path / "code" / "copied.py").write_text(source)
+    deployment = pool.deploy(
+        "copied.py:describe", directory=tmp_path / "code", env={"GREETING": "hello", "TZ": "Africa/Cairo"}
+    )
+    pool.wait_for(pool.run(deployment, path=str(tmp_path / "told")), "Completed")
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["directory"] == str(tmp_path / "code")
+    assert told["greeting"] == "hello"
+    assert told["timezone"] == "EET"
+
+
+def test_a_deployment_gets_the_modules_of_its_own_folder_not_those_that_were_imported_before(
+    pool: Pool, tmp_path: Path
+) -> None:
+    # The warm process has imported this checkout's `flows.hris`; the deployment's folder has another one.
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "hris.py").write_text(
+        "from pathlib import Path\nfrom prefect import flow\n"
+        "@flow\nasync def replicate(path: str) -> None:\n    Path(path).write_text('the other one')\n"
+    )
+    run = pool.run(pool.deploy("flows.hris.replicate", directory=tmp_path), path=str(tmp_path / "told"))
+    pool.wait_for(run, "Completed")
+    assert (tmp_path / "told").read_text() == "the other one"
+
+
+def test_what_a_run_prints_is_in_its_log(pool: Pool, tmp_path: Path) -> None:
+    run = pool.run(pool.deploy("add"), path=str(tmp_path / "told"), number=7)
+    assert "adding 7" in pool.log(run, "adding 7")
+
+
+def test_a_cancelled_run_ends_with_its_hooks_run(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "told"
+    run = pool.run(pool.deploy("wait"), path=str(path))
+    ((_, pid),) = wait_for_lines(path, "begin")
+    pool.cancel(run)
+    pool.wait_for(run, "Cancelled")
+    assert "cancellation-hook" in [what for what, _ in read_lines(path)]
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_run_whose_process_is_killed_is_crashed_with_its_hooks_run(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "told"
+    run = pool.run(pool.deploy("wait"), path=str(path))
+    ((_, pid),) = wait_for_lines(path, "begin")
+    os.kill(pid, signal.SIGKILL)
+    state = pool.wait_for(run, "Crashed")
+    assert "-9" in str(state.message)
+    wait_for_lines(path, "crash-hook")
+
+
+def test_when_the_warm_process_is_killed_its_runs_go_on_and_new_ones_start(
+    served: tuple[Pool, ServerProcess], tmp_path: Path
+) -> None:
+    pool, worker = served
+    path, other = tmp_path / "told", tmp_path / "other"
+    deployment = pool.deploy("wait")
+    run = pool.run(deployment, path=str(path))
+    wait_for_lines(path, "begin")
+    for server in find_fork_servers(worker):
+        server.kill()
+    later = pool.run(deployment, path=str(other))
+    wait_for_lines(other, "begin")
+    for each in (path, other):
+        Path(f"{each}.go").touch()
+    pool.wait_for(run, "Completed")
+    pool.wait_for(later, "Completed")
+
+
+def test_a_pool_with_one_place_runs_one_after_the_other(new_pool: Callable[..., Pool], tmp_path: Path) -> None:
+    pool = new_pool(limit=1)
+    deployment = pool.deploy("wait")
+    with pool.worker("narrow"):
+        paths = [tmp_path / "first", tmp_path / "second"]
+        runs = [pool.run(deployment, path=str(path)) for path in paths]
+        begun = wait_until(lambda: next((path for path in paths if path.exists()), None), "one has begun")
+        (other,) = set(paths) - {begun}
+        assert not other.exists()
+        Path(f"{begun}.go").touch()
+        # No poll for two minutes: the place that became free is noticed.
+        wait_for_lines(other, "begin")
+        assert [what for what, _ in read_lines(begun)] == ["begin", "end"]
+        Path(f"{other}.go").touch()
+        for run in runs:
+            pool.wait_for(run, "Completed")
+
+
+def test_a_stock_worker_serves_the_same_pool(new_pool: Callable[..., Pool], tmp_path: Path) -> None:
+    pool = new_pool()
+    deployment = pool.deploy("add", time_limit=60, memory_limit_mb=512)
+    with pool.worker("warm"):
+        pool.wait_for(pool.run(deployment, path=str(tmp_path / "told"), number=1), "Completed")
+    with pool.stock_worker():
+        pool.wait_for(pool.run(deployment, path=str(tmp_path / "told"), number=2), "Completed")
+    assert [what for what, _ in read_lines(tmp_path / "told")] == ["added-1", "added-2"]
