@@ -25,14 +25,14 @@ async def test_parts_are_taken_one_after_another_and_their_reports_added() -> No
 async def test_after_a_failure_the_other_part_ends_and_none_begins() -> None:
     begun: list[int] = []
     ended: list[int] = []
-    failed = asyncio.Event()
+    both = asyncio.Barrier(2)
 
     async def sync_part(number: int, _people: list[int]) -> SyncReport:
         begun.append(number)
+        await both.wait()
         if number == 1:
-            failed.set()
             raise OSError("the first part")
-        await failed.wait()
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
         ended.append(number)
         return SyncReport()
