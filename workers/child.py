@@ -1,0 +1,229 @@
+"""What a forked child does: prepare the deployment's code, then run Prefect's engine, or a hook, in this process.
+
+The stock process worker starts two programs for that, one after the other, each of which imports Prefect. The steps and
+their order are Prefect's, and so are the functions; they are private to it, so a new Prefect means looking at this
+module again (the tests of the worker do).
+"""
+
+import asyncio
+import logging
+import os
+import site
+import sys
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from prefect._internal.control_listener import configure_from_env
+from prefect._internal.metrics import RunMetrics
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import refresh_global_settings_context
+from prefect.engine import _drive_run_flow_result, handle_engine_signals
+from prefect.flow_engine import _load_flow_from_runtime_entrypoint, run_flow
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import APILogHandler
+from prefect.logging.loggers import flow_run_logger
+from prefect.runner._workspace_resolver import PreparedWorkspace, prepare_workspace
+from prefect.runner._workspace_runtime import PreparedWorkspaceManifest, read_model, write_private_model
+from prefect.runner._workspace_runtime_bootstrap import main as run_hook
+from prefect.runner._workspace_starter import _workspace_command, workspace_environment
+from prefect.runner._workspace_supervisor import _hook_command, _restore_runner_environment
+from prefect.states import Failed, State
+from prefect.utilities.processutils import command_from_string, get_sys_executable, sanitize_subprocess_env
+
+from workers.errors import WorkerError
+from workers.limits import limit_memory
+from workers.orders import Order
+
+# What Python itself brings, before this checkout was added: the child's own import path begins anew.
+INTERPRETER_PATH = [
+    entry for entry in sys.path if entry.startswith((sys.base_prefix, sys.prefix)) or entry in site.getsitepackages()
+]
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def carry_out(order: Order) -> int:
+    """Do what was ordered, in this process, which does nothing else afterwards.
+
+    Args:
+        order: The order.
+
+    Returns:
+        The exit status.
+    """
+    _detach(order)
+    take_environment(order.environment)
+    os.chdir(order.directory)
+    if order.work == "hook":
+        return execute_hook(**order.arguments)
+    limit_memory(order.memory_limit)
+    return execute_run(
+        UUID(order.arguments["flow_run_id"]),
+        Path(order.arguments["workspace_root"]),
+        Path(order.arguments["manifest"]),
+    )
+
+
+def execute_hook(kind: str, manifest: str, flow_run: str, state: str) -> int:
+    """Run the hooks of a run that has ended.
+
+    Args:
+        kind: `crashed` or `cancellation`.
+        manifest: The file in which the run's process noted what it had prepared.
+        flow_run: The file with the run.
+        state: The file with its state.
+
+    Returns:
+        The exit status.
+    """
+    prepared = read_model(Path(manifest), PreparedWorkspaceManifest)
+    take_environment(prepared.environment)
+    os.chdir(prepared.working_directory)
+    set_import_path(prepared.working_directory, prepared.environment)
+    return run_hook(["hook", kind, manifest, flow_run, state])
+
+
+def execute_run(flow_run_id: UUID, workspace_root: Path, manifest: Path) -> int:
+    """Prepare a run's code and run it.
+
+    Args:
+        flow_run_id: The run.
+        workspace_root: The folder that the deployment's pull steps start in.
+        manifest: Where to note what was prepared, for hooks that run later.
+
+    Returns:
+        The exit status: 0 also for a run that failed, which its state tells.
+    """
+    runner_environment = dict(os.environ)
+    flow_run, workspace, error = asyncio.run(_prepare(flow_run_id, workspace_root))
+    if workspace is None:
+        return _fail(flow_run, "The deployment's code could not be prepared", error)
+    environment = sanitize_subprocess_env(workspace_environment(workspace))
+    _restore_runner_environment(environment, runner_environment)
+    environment["PREFECT__FLOW_RUN_ID"] = str(flow_run_id)
+    environment["PREFECT__FLOW_ENTRYPOINT"] = workspace.runtime_entrypoint
+    environment["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
+    command = _workspace_command(workspace, None, environment=environment)
+    words = command_from_string(command) if command else [get_sys_executable(), "-m", "prefect.engine"]
+    write_private_model(
+        manifest,
+        PreparedWorkspaceManifest(
+            working_directory=workspace.working_directory,
+            project_root=workspace.project_root,
+            runtime_entrypoint=workspace.runtime_entrypoint,
+            hook_command=_hook_command(words),
+            environment=environment,
+        ),
+    )
+    os.chdir(workspace.working_directory)
+    if command is not None:
+        # The deployment's code wants an environment of its own: nothing of this process helps it.
+        os.execvpe(words[0], words, environment)  # noqa: S606 - what the stock worker does
+    take_environment(environment)
+    set_import_path(workspace.working_directory, environment)
+    return run_engine(flow_run, workspace.runtime_entrypoint)
+
+
+def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
+    """Import a flow and run it as Prefect's engine does as a program.
+
+    Args:
+        flow_run: The run.
+        entrypoint: The flow.
+
+    Returns:
+        The exit status.
+    """
+    configure_from_env()
+    with handle_engine_signals(flow_run.id):
+        logger = flow_run_logger(flow_run)
+        try:
+            flow = _load_flow_from_runtime_entrypoint(entrypoint)
+        except Exception as error:  # noqa: BLE001 - importing runs the deployment's code, which may raise anything
+            return _fail(flow_run, f"The flow {entrypoint} could not be imported", error)
+        with RunMetrics(flow_run, flow):
+            _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))  # type: ignore[arg-type]
+    return 0
+
+
+def take_environment(environment: Mapping[str, str]) -> None:
+    """Make this process's environment the given one, with what was read from it before.
+
+    Args:
+        environment: The whole environment.
+    """
+    if os.environ == environment:
+        return
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    refresh_global_settings_context()
+    setup_logging()
+
+
+def set_import_path(directory: Path, environment: Mapping[str, str]) -> None:
+    """Have imports find what a program started in a folder would, and forget what was imported from elsewhere.
+
+    Args:
+        directory: The folder.
+        environment: Of which `PYTHONPATH` counts.
+    """
+    named = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:] = list(dict.fromkeys([str(directory), *named, *INTERPRETER_PATH]))
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if path and _is_own(path) and _find_provider(name.partition(".")[0]) != REPOSITORY:
+            del sys.modules[name]
+
+
+def _is_own(path: str) -> bool:
+    """Whether a file belongs to this checkout, and not to its environment, which may lie inside it."""
+    return path.startswith(f"{REPOSITORY}{os.sep}") and not path.startswith((sys.prefix, sys.base_prefix))
+
+
+@cache
+def _find_provider(package: str) -> Path | None:
+    """Give the folder from which a package would be imported now."""
+    for folder in map(Path, sys.path):
+        if (folder / package).is_dir() or (folder / f"{package}.py").is_file():
+            return folder
+    return None
+
+
+async def _prepare(
+    flow_run_id: UUID, workspace_root: Path
+) -> tuple[FlowRun, PreparedWorkspace | None, Exception | None]:
+    async with get_client() as client:
+        flow_run = await client.read_flow_run(flow_run_id)
+        if flow_run.deployment_id is None:
+            return flow_run, None, WorkerError("the run has no deployment: nothing says where its code is")
+        try:
+            deployment = await client.read_deployment(flow_run.deployment_id)
+            return flow_run, await prepare_workspace(client, flow_run, deployment, workspace_root), None
+        except Exception as error:  # noqa: BLE001 - pull steps run anything, and so raise anything
+            return flow_run, None, error
+
+
+def _fail(flow_run: FlowRun, what: str, error: Exception | None) -> int:
+    """Make a run Failed that cannot begin: to try it again would not help."""
+    logger = flow_run_logger(flow_run)
+    logger.error("%s.", what, exc_info=error)
+    APILogHandler().flush()
+    with get_client(sync_client=True) as client:
+        state: State[None] = Failed(message=f"{what}: {type(error).__name__}: {error}")
+        client.set_flow_run_state(flow_run.id, state, force=True)
+    return 0
+
+
+def _detach(order: Order) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    if not order.shows_output:
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+    os.close(nothing)
+    # Left by the fork server's own start.
+    logging.captureWarnings(capture=False)

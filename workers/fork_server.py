@@ -1,0 +1,208 @@
+"""The warm process: imports Prefect's engine and the flows once, then forks a child for each run.
+
+    python -m workers.fork_server <descriptor> <module> …
+
+It has one thread, no event loop and no connection but the one to its worker, so that nothing half done is copied into
+a child. It ends when the worker closes that connection, or dies; its children then go on by themselves.
+
+The module imports only what it needs before anything else may register a function for the end of the process.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+from workers.orders import GO, Order, read_order
+
+# What every run needs, beside the flows themselves.
+ENGINE = (
+    "workers.child",
+    "prefect.main",
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "prefect.deployments.steps.pull",
+    "prefect.events.clients",
+    "websockets.asyncio.client",
+    "anyio._backends._asyncio",
+)
+
+NUMBER_BYTES = 32
+WAKEUP_BYTES = 4096
+
+
+class Child(NamedTuple):
+    """What a forked child has to do."""
+
+    order: Order
+
+
+class Exit:
+    """Ends a child with its status once Python has done everything else that it does at the end.
+
+    Registered first, so called last. Taking the interpreter apart would touch, and so copy, most of the memory that
+    the child shares with its siblings.
+    """
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        atexit.register(self)
+
+    def __call__(self) -> None:
+        """End at once, in a child."""
+        if self.status is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(self.status)
+
+
+def main() -> int:
+    """Serve a worker; in a child, do what was ordered.
+
+    Returns:
+        The exit status.
+    """
+    end = Exit()
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    # The worker decides when to end; Ctrl-C in its terminal reaches this process too.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    found_at_start = set(sys.modules)
+    failed = preload(sys.argv[2:])
+    _send(channel, {"ready": _list_sources(found_at_start), "failed": failed})
+    gc.collect()
+    gc.freeze()
+    child = serve(channel)
+    if child is None:
+        return 0
+    # Only here: the module imports Prefect.
+    from workers.child import carry_out
+
+    end.status = 1
+    try:
+        end.status = carry_out(child.order)
+    except SystemExit as ended:
+        # How Prefect's engine ends a run that was paused, stopped or refused.
+        end.status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return end.status
+
+
+def preload(modules: list[str]) -> dict[str, str]:
+    """Import Prefect's engine, then what the flows need.
+
+    Args:
+        modules: Modules with flows.
+
+    Returns:
+        Why modules could not be imported: their runs will say so too.
+    """
+    failed = {}
+    for name in (*ENGINE, *modules):
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: BLE001 - a module may raise anything; the runs that need it will fail with it
+            failed[name] = traceback.format_exc()
+    return failed
+
+
+def serve(channel: socket.socket) -> Child | None:
+    """Fork a child for each order until the worker has gone.
+
+    Args:
+        channel: The connection to the worker.
+
+    Returns:
+        In a child, what it has to do; in the server, None.
+    """
+    wakeup, wakes = os.pipe()
+    for descriptor in (wakeup, wakes):
+        os.set_blocking(descriptor, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, _note)
+    while True:
+        readable, _, _ = select.select([channel.fileno(), wakeup], [], [])
+        if wakeup in readable:
+            with suppress(BlockingIOError):
+                os.read(wakeup, WAKEUP_BYTES)
+            _report_ended(channel)
+        if channel.fileno() not in readable:
+            continue
+        number, descriptors, _, _ = socket.recv_fds(channel, NUMBER_BYTES, 2)
+        if not number:
+            return None
+        order, gate = descriptors
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for descriptor in (wakeup, wakes):
+                os.close(descriptor)
+            channel.close()
+            return _begin(order, gate)
+        # Both sides do it: whichever comes first, the group exists before the worker hears of the child.
+        with suppress(PermissionError, ProcessLookupError):
+            os.setpgid(pid, pid)
+        os.close(order)
+        os.close(gate)
+        _send(channel, {"number": int(number), "pid": pid})
+
+
+def _begin(order: int, gate: int) -> Child:
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if os.read(gate, 1) != GO:
+        os._exit(0)
+    os.close(gate)
+    return Child(read_order(order))
+
+
+def _report_ended(channel: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        _send(channel, {"pid": pid, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _send(channel: socket.socket, message: dict[str, object]) -> None:
+    # A worker that has gone is noticed when the next order is waited for.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        channel.send(json.dumps(message).encode())
+
+
+def _list_sources(before: set[str]) -> dict[str, list[int]]:
+    """Give the files of the suite's own that were imported, with what tells whether they have changed since."""
+    files = {}
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__file__", None)
+        if name in before or not path or path.startswith((sys.prefix, sys.base_prefix)):
+            continue
+        with suppress(OSError):
+            status = Path(path).stat()
+            files[path] = [status.st_mtime_ns, status.st_size]
+    return files
+
+
+def _note(_number: int, _frame: FrameType | None) -> None:
+    """Let the signal be written to the pipe that `select` watches."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

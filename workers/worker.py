@@ -1,0 +1,302 @@
+"""The worker type `hr-process`: Prefect's process worker, whose runs are children of a warm process."""
+
+import asyncio
+import copy
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+from uuid import UUID
+
+import anyio.abc
+import httpx
+from prefect.client.schemas.objects import FlowRun, WorkPool
+from prefect.runner._process_manager import ProcessHandle
+from prefect.workers.base import BaseWorkerResult
+from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+
+from workers.admission import admit
+from workers.configuration import Configuration, Limits
+from workers.endings import enforce_time_limit, explain_memory_limit, hand_back
+from workers.executions import Execution, Executions
+from workers.fork_client import ForkServers
+from workers.lost_runs import LostRuns
+from workers.notices import Notices, look_for_cancelling
+from workers.preloading import find_flow_modules
+from workers.records import Records, find_folder
+
+# Each poll writes into the server's database, and SQLite has one writer.
+SHORTEST_POLL_SECONDS = 0.5
+OUTAGE_LOG_SECONDS = 60.0
+SERVER_ERROR = 500
+STATE_PAUSE = 0.05
+
+
+class WarmWorker(ProcessWorker):
+    """Executes flow runs as children of a process that has imported Prefect and the suite's flows already.
+
+    SIGTERM and SIGINT have it take no more runs and end when those that it has are over, at the latest after their
+    grace time: they are then handed back to be run again. SIGHUP has it import the code anew; so does a changed file.
+    """
+
+    type = "hr-process"
+    job_configuration = Configuration
+    job_configuration_variables = Limits  # type: ignore[assignment]  # Prefect leaves the attribute without a type
+
+    _display_name = "HR process"
+    _description = "Executes flow runs as children of a warm process: they start at once. Serves pools of type process."
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._fork_servers = ForkServers([])
+        self._executions: Executions | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._due = asyncio.Event()
+        self._polling = asyncio.Lock()
+        self._polled_at = 0.0
+        self._outage_logged_at = 0.0
+        self._is_draining = asyncio.Event()
+        self._is_hurried = asyncio.Event()
+        self._main: asyncio.Task[Any] | None = None
+        self._name_lock: int | None = None
+        self._records: Records | None = None
+
+    async def start(
+        self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
+    ) -> None:
+        """Serve the work pool until told to stop.
+
+        Args:
+            run_once: Look for runs once, and end when those that were found are over.
+            with_healthcheck: Answer health checks over HTTP.
+            printer: Where to say that the worker has started and stopped.
+        """
+        self._main = asyncio.current_task()
+        try:
+            await super().start(run_once=run_once, with_healthcheck=with_healthcheck, printer=printer)
+        except asyncio.CancelledError:
+            if not self._is_draining.is_set():
+                raise
+            if self._main is not None:
+                self._main.uncancel()
+            printer(f"Worker {self.name!r} stopped; it runs nothing any more.")
+
+    async def __aenter__(self) -> Self:
+        self._name_lock = await admit(self._work_pool_name, self.name, self.type)
+        self._fork_servers = ForkServers(find_flow_modules())
+        try:
+            await self._fork_servers.ensure()
+            await super().__aenter__()
+            self._records = Records(find_folder(self._work_pool_name))
+            self._executions = Executions(self.client, self._fork_servers, self._records, self.name)
+            await self._executions.__aenter__()
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+        self._watch_signals()
+        cancelling = look_for_cancelling(self.client, self._executions, self._cancel_soon)
+        lost = LostRuns(self.client, self._records, self._due.set)
+        for work in (self._poll_when_due(), self._listen(), cancelling, lost.watch()):
+            self._spawn(work)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        background = list(self._background)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        try:
+            if self._executions is not None:
+                await self._executions.__aexit__(*error)
+            if self._client is not None:
+                await super().__aexit__(*error)
+        finally:
+            await self._fork_servers.close()
+            if self._records is not None:
+                self._records.abandon()
+            if self._name_lock is not None:
+                os.close(self._name_lock)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: Configuration,  # type: ignore[override]  # this worker's own, as Prefect's types have theirs
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> ProcessWorkerResult:
+        """Execute a run until its process has ended.
+
+        Args:
+            flow_run: The run.
+            configuration: How.
+            task_status: Is told the process id as soon as there is one.
+
+        Returns:
+            Exit status and process id.
+        """
+        if self._executions is None:
+            raise RuntimeError("the worker has not been entered as a context manager")
+        if configuration.has_own_command:
+            return await super().run(flow_run, configuration, task_status)
+        with self._executions.prepare(flow_run, configuration) as execution:
+            limit = asyncio.create_task(enforce_time_limit(self.client, self._executions, execution))
+            try:
+                result = await self._executions.execute(execution, _PidStatus(task_status))
+            finally:
+                limit.cancel()
+            if execution.is_handed_back:
+                await execution.settled.wait()
+        await explain_memory_limit(self.client, flow_run.id, configuration.memory_limit_mb)
+        if result is None or result.status_code is None:
+            raise RuntimeError("no process was started: the log above says why")
+        return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Look for runs that are due, once, and begin them.
+
+        Returns:
+            The runs that were begun; none while the server cannot be reached.
+        """
+        if self._is_draining.is_set():
+            return []
+        async with self._polling:
+            self._polled_at = time.monotonic()
+            try:
+                return await super().get_and_submit_flow_runs()
+            except httpx.TransportError as error:
+                self._log_outage(error)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code < SERVER_ERROR:
+                    raise
+                self._log_outage(error)
+        return []
+
+    async def sync_with_backend(self) -> None:
+        """Send the heartbeat; an outage of the server is waited out."""
+        try:
+            await super().sync_with_backend()
+        except httpx.TransportError as error:
+            if not self._has_successfully_synced:
+                raise
+            self._log_outage(error)
+
+    async def reload(self) -> None:
+        """Import the flows' code anew; runs that have begun go on with what they have."""
+        self._logger.info("Reloading: new runs get the code as it is now.")
+        await self._fork_servers.reload()
+
+    async def drain(self) -> None:
+        """Take no more runs, let those that run end within their grace time, hand back the others, and stop."""
+        if self._is_draining.is_set():
+            # Asked a second time: without patience.
+            self._is_hurried.set()
+            return
+        self._is_draining.set()
+        executions = self._executions
+        if executions is not None:
+            # A poll that has been answered already still begins its runs.
+            async with self._polling:
+                pass
+            await _wait_until(lambda: not self._submitting_flow_run_ids)
+            self._logger.info("Stopping: %d runs get their grace time to end.", len(executions.running))
+            await asyncio.gather(*(self._end(executions, execution) for execution in executions.running))
+            await _wait_until(lambda: not executions.running)
+        if self._main is not None:
+            self._main.cancel()
+
+    async def _end(self, executions: Executions, execution: Execution) -> None:
+        """Let one run end within its grace time, or hand it back."""
+        patience = [
+            asyncio.create_task(execution.ended.wait()),
+            asyncio.create_task(self._is_hurried.wait()),
+        ]
+        await asyncio.wait(patience, timeout=execution.configuration.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in patience:
+            task.cancel()
+        if not execution.ended.is_set():
+            await hand_back(self.client, executions, execution, self.name)
+
+    async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
+        """Take a run, unless another worker on this machine has it."""
+        if self._records is None or self._records.hold(flow_run.id) is None:
+            return False
+        is_taken = await super()._propose_pending_state(flow_run)
+        if not is_taken:
+            self._records.release(flow_run.id)
+        return is_taken
+
+    async def _submit_run_and_capture_errors(
+        self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[int | Exception] | None = None
+    ) -> BaseWorkerResult | Exception:
+        result = await super()._submit_run_and_capture_errors(flow_run, task_status)
+        # Only now: should the worker be stopped before, another one brings the run to an end.
+        if self._records is not None:
+            self._records.release(flow_run.id)
+        # Its place is free.
+        self._due.set()
+        return result
+
+    def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
+        # Pools of the type `process` are served on purpose, without the warning that the base class gives.
+        taken = copy.deepcopy(work_pool)
+        taken.base_job_template = taken.base_job_template or self.get_default_base_job_template()
+        self._work_pool = taken
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: self._spawn(self.drain()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self.reload()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error("A part of the worker failed.", exc_info=error)
+
+    async def _poll_when_due(self) -> None:
+        while True:
+            await self._due.wait()
+            await asyncio.sleep(self._polled_at + SHORTEST_POLL_SECONDS - time.monotonic())
+            self._due.clear()
+            try:
+                await self.get_and_submit_flow_runs()
+            except httpx.HTTPStatusError as error:
+                # The regular poll meets it too, and decides what becomes of the worker.
+                self._log_outage(error)
+
+    async def _listen(self) -> None:
+        await _wait_until(lambda: self._work_pool is not None)
+        await Notices(self.work_pool.id, self._due.set, self._cancel_soon).listen()
+
+    def _cancel_soon(self, flow_run_id: UUID) -> None:
+        if self._executions is not None:
+            self._spawn(self._executions.cancel(flow_run_id))
+
+    def _log_outage(self, error: httpx.HTTPError) -> None:
+        if time.monotonic() - self._outage_logged_at > OUTAGE_LOG_SECONDS:
+            self._outage_logged_at = time.monotonic()
+            self._logger.warning(
+                "The Prefect server does not answer, the worker goes on trying: %s", error or repr(error)
+            )
+
+
+class _PidStatus:
+    """Tells the worker's base class the process id of what Prefect's executor starts."""
+
+    def __init__(self, told: anyio.abc.TaskStatus[int] | None) -> None:
+        self._told = told
+
+    def started(self, value: ProcessHandle | None = None) -> None:
+        if self._told is not None and value is not None and value.pid is not None:
+            self._told.started(value.pid)
+
+
+async def _wait_until(condition: Callable[[], bool]) -> None:
+    # What is waited for belongs to Prefect's base class, which does not tell of changes.
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(STATE_PAUSE)
