@@ -8,22 +8,15 @@ module again (the tests of the worker do).
 import asyncio
 import logging
 import os
-import site
-import sys
-import time
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from uuid import UUID
 
 from prefect._internal.control_listener import configure_from_env
 from prefect._internal.metrics import RunMetrics
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.context import refresh_global_settings_context
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flow_engine import _load_flow_from_runtime_entrypoint, run_flow
-from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import APILogHandler
 from prefect.logging.loggers import flow_run_logger
 from prefect.runner._workspace_resolver import PreparedWorkspace, prepare_workspace
@@ -31,18 +24,13 @@ from prefect.runner._workspace_runtime import PreparedWorkspaceManifest, read_mo
 from prefect.runner._workspace_runtime_bootstrap import main as run_hook
 from prefect.runner._workspace_starter import _workspace_command, workspace_environment
 from prefect.runner._workspace_supervisor import _hook_command, _restore_runner_environment
-from prefect.states import Failed, State
+from prefect.states import Failed
 from prefect.utilities.processutils import command_from_string, get_sys_executable, sanitize_subprocess_env
 
 from workers.errors import WorkerError
 from workers.limits import limit_memory
 from workers.orders import Order
-
-# What Python itself brings, before this checkout was added: the child's own import path begins anew.
-INTERPRETER_PATH = [
-    entry for entry in sys.path if entry.startswith((sys.base_prefix, sys.prefix)) or entry in site.getsitepackages()
-]
-REPOSITORY = Path(__file__).resolve().parents[1]
+from workers.surroundings import set_import_path, take_environment
 
 
 def carry_out(order: Order) -> int:
@@ -147,50 +135,6 @@ def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
         with RunMetrics(flow_run, flow):
             _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))  # type: ignore[arg-type]
     return 0
-
-
-def take_environment(environment: Mapping[str, str]) -> None:
-    """Make this process's environment the given one, with what was read from it before.
-
-    Args:
-        environment: The whole environment.
-    """
-    if os.environ == environment:
-        return
-    os.environ.clear()
-    os.environ.update(environment)
-    time.tzset()
-    refresh_global_settings_context()
-    setup_logging()
-
-
-def set_import_path(directory: Path, environment: Mapping[str, str]) -> None:
-    """Have imports find what a program started in a folder would, and forget what was imported from elsewhere.
-
-    Args:
-        directory: The folder.
-        environment: Of which `PYTHONPATH` counts.
-    """
-    named = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    sys.path[:] = list(dict.fromkeys([str(directory), *named, *INTERPRETER_PATH]))
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if path and _is_own(path) and _find_provider(name.partition(".")[0]) != REPOSITORY:
-            del sys.modules[name]
-
-
-def _is_own(path: str) -> bool:
-    """Whether a file belongs to this checkout, and not to its environment, which may lie inside it."""
-    return path.startswith(f"{REPOSITORY}{os.sep}") and not path.startswith((sys.prefix, sys.base_prefix))
-
-
-@cache
-def _find_provider(package: str) -> Path | None:
-    """Give the folder from which a package would be imported now."""
-    for folder in map(Path, sys.path):
-        if (folder / package).is_dir() or (folder / f"{package}.py").is_file():
-            return folder
-    return None
 
 
 async def _prepare(

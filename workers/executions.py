@@ -25,7 +25,6 @@ from prefect.runner._flow_run_executor import FlowRunExecutionResult, FlowRunExe
 from prefect.runner._process_manager import ProcessHandle, ProcessManager, create_isolated_termination_scope
 from prefect.runner._state_proposer import StateProposer
 from prefect.runner._workspace_runtime import write_private_model
-from prefect.settings import get_current_settings
 from prefect.utilities.processutils import sanitize_subprocess_env
 
 from workers.configuration import Configuration
@@ -284,10 +283,11 @@ class Executions:
             flow_run_logger(flow_run).warning("The on_%s hooks failed: see the worker's log.", kind)
 
     def _environment(self, execution: Execution, control: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment that the stock process worker would give."""
+        """Give the environment that the stock process worker would give; settings are among the configuration's."""
         environment: dict[str, str | None] = {
+            # The worker has done that; each of a run's clients would do it again.
+            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
             **os.environ,
-            **get_current_settings().to_environment_variables(exclude_unset=True),
             **execution.configuration.env,
             "PREFECT__FLOW_RUN_ID": str(execution.flow_run.id),
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",

@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,8 @@ ENGINE = (
     "prefect.events.clients",
     "websockets.asyncio.client",
     "anyio._backends._asyncio",
+    "encodings.idna",
+    "rich._emoji_codes",
 )
 
 NUMBER_BYTES = 32
@@ -81,14 +84,17 @@ def main() -> int:
     found_at_start = set(sys.modules)
     failed = preload(sys.argv[2:])
     _send(channel, {"ready": _list_sources(found_at_start), "failed": failed})
-    gc.collect()
-    gc.freeze()
-    child = serve(channel)
-    if child is None:
-        return 0
     # Only here: the module imports Prefect.
     from workers.child import carry_out
+    from workers.surroundings import take_environment
+    from workers.warm_up import warm_up
 
+    warm_up()
+    gc.collect()
+    gc.freeze()
+    child = serve(channel, take_environment)
+    if child is None:
+        return 0
     end.status = 1
     try:
         end.status = carry_out(child.order)
@@ -116,11 +122,13 @@ def preload(modules: list[str]) -> dict[str, str]:
     return failed
 
 
-def serve(channel: socket.socket) -> Child | None:
+def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]], None]) -> Child | None:
     """Fork a child for each order until the worker has gone.
 
     Args:
         channel: The connection to the worker.
+        take_environment: Takes an order's environment. Done before the fork, so that what is read from the environment
+            is read once for all children that have the same.
 
     Returns:
         In a child, what it has to do; in the server, None.
@@ -141,7 +149,10 @@ def serve(channel: socket.socket) -> Child | None:
         number, descriptors, _, _ = socket.recv_fds(channel, NUMBER_BYTES, 2)
         if not number:
             return None
-        order, gate = descriptors
+        gate, order = descriptors[1], read_order(descriptors[0])
+        with suppress(Exception):
+            # What is wrong with it, the child finds too, and says.
+            take_environment(order.environment)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -154,12 +165,11 @@ def serve(channel: socket.socket) -> Child | None:
         # Both sides do it: whichever comes first, the group exists before the worker hears of the child.
         with suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
-        os.close(order)
         os.close(gate)
         _send(channel, {"number": int(number), "pid": pid})
 
 
-def _begin(order: int, gate: int) -> Child:
+def _begin(order: Order, gate: int) -> Child:
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -167,7 +177,7 @@ def _begin(order: int, gate: int) -> Child:
     if os.read(gate, 1) != GO:
         os._exit(0)
     os.close(gate)
-    return Child(read_order(order))
+    return Child(order)
 
 
 def _report_ended(channel: socket.socket) -> None:
