@@ -206,8 +206,9 @@ class Follower:
             for key in keys:
                 run = found.get(left[key])
                 if run is None:
-                    logger.error("Flow run %s of call %s no longer exists", left[key], key)
-                    self.ledger.finish(key)
+                    if self.ledger.claim(key, left[key]):
+                        logger.error("Flow run %s of call %s no longer exists", left[key], key)
+                        self.ledger.finish(key)
                     continue
                 call = Call.from_context(run["context"], self.runs.read_artifact)
                 if call is not None and call.task_name in self.app.tasks:

@@ -116,11 +116,11 @@ class BatchFollower:
         batch_id = key.removeprefix(PREFIX)
         run = self._runs.find_batch(batch_id, run_id)
         reference = None if run is None else Reference.from_context(run["context"])
+        if not self._ledger.claim(key, "" if run is None else run["id"]):
+            return
         if run is None or reference is None or reference.task_name not in self._app.tasks:
             # Its messages were not acknowledged: the broker delivers them again.
             self._ledger.finish(key)
-            return
-        if not self._ledger.claim(key, run["id"]):
             return
         batch = FollowedBatch(batch_id, self._app.tasks[reference.task_name], run["id"])
         calls = self._runs.read_calls(reference)

@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from celery import chord
@@ -10,11 +11,14 @@ from celery.result import AsyncResult
 from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import FlowRun
 
+from shim.batches.creation import PREFIX
+from shim.batches.membership import open_membership
 from shim.errors import ArgumentInvalid, DeploymentMissing
+from shim.ledger import RedisLedger
 from tests.integration.shim.sample_tasks import SampleError
 from tests.integration.shim.system import LIMIT, System, wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -178,6 +182,18 @@ def test_a_revoked_call_is_left_out_of_its_batch(servers: System) -> None:
         with servers.flow_worker("late"):
             assert servers.task("note").delay("kept").get(timeout=LIMIT) == "kept"
     assert servers.effects(result) == []
+
+
+def test_calls_of_a_worker_that_was_killed_before_their_run_existed_are_run(system: System) -> None:
+    task, call_id = system.task("note"), str(uuid4())
+    dead = RedisLedger(system.app.backend.client, "dead")
+    batch = f"{PREFIX}{uuid4()}"
+    dead.claim(batch, "")
+    open_membership(dead).join(batch, [call_id])
+    dead.release(batch)
+
+    assert task.apply_async(("kept",), task_id=call_id).get(timeout=LIMIT) == "kept"
+    assert batch not in dead.abandoned()
 
 
 def test_without_a_deployment_of_its_batches_a_task_says_what_to_do(system: System) -> None:
