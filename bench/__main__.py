@@ -18,7 +18,7 @@ def main() -> int:
         The exit status: 0, or 1 when a measurement failed. A missed goal is a result, not a failure.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on private servers.")
-    parser.add_argument("what", choices=["attendance", "burst", "replication", "schedule", "shim"])
+    parser.add_argument("what", choices=["attendance", "burst", "replication", "schedule", "shim", "start"])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
         "--quick", action="store_true", help="smaller sizes, within a minute; the ratios are then rough"
@@ -55,6 +55,10 @@ def _measure(what: str, *, quick: bool, tell: Tell) -> tuple[Outcome, dict[str, 
         from bench import shim
 
         return shim.measure_shim(quick=quick, tell=tell), shim.GOALS
+    if what == "start":
+        from bench import start
+
+        return start.measure_start(quick=quick, tell=tell), start.GOALS
     return measure_replication(QUICK if quick else FULL, tell=tell), GOALS
 
 

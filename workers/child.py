@@ -9,12 +9,12 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from uuid import UUID
 
 from prefect._internal.control_listener import configure_from_env
 from prefect._internal.metrics import RunMetrics
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flow_engine import _load_flow_from_runtime_entrypoint, run_flow
 from prefect.logging.handlers import APILogHandler
@@ -48,8 +48,10 @@ def carry_out(order: Order) -> int:
     if order.work == "hook":
         return execute_hook(**order.arguments)
     limit_memory(order.memory_limit)
+    deployment = order.arguments["deployment"]
     return execute_run(
-        UUID(order.arguments["flow_run_id"]),
+        FlowRun.model_validate(order.arguments["flow_run"]),
+        None if deployment is None else DeploymentResponse.model_validate(deployment),
         Path(order.arguments["workspace_root"]),
         Path(order.arguments["manifest"]),
     )
@@ -74,11 +76,12 @@ def execute_hook(kind: str, manifest: str, flow_run: str, state: str) -> int:
     return run_hook(["hook", kind, manifest, flow_run, state])
 
 
-def execute_run(flow_run_id: UUID, workspace_root: Path, manifest: Path) -> int:
+def execute_run(flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path, manifest: Path) -> int:
     """Prepare a run's code and run it.
 
     Args:
-        flow_run_id: The run.
+        flow_run: The run, as the worker has it.
+        deployment: Its deployment.
         workspace_root: The folder that the deployment's pull steps start in.
         manifest: Where to note what was prepared, for hooks that run later.
 
@@ -86,12 +89,13 @@ def execute_run(flow_run_id: UUID, workspace_root: Path, manifest: Path) -> int:
         The exit status: 0 also for a run that failed, which its state tells.
     """
     runner_environment = dict(os.environ)
-    flow_run, workspace, error = asyncio.run(_prepare(flow_run_id, workspace_root))
-    if workspace is None:
+    try:
+        workspace = asyncio.run(_prepare(flow_run, deployment, workspace_root))
+    except Exception as error:  # noqa: BLE001 - pull steps run anything, and so raise anything
         return _fail(flow_run, "The deployment's code could not be prepared", error)
     environment = sanitize_subprocess_env(workspace_environment(workspace))
     _restore_runner_environment(environment, runner_environment)
-    environment["PREFECT__FLOW_RUN_ID"] = str(flow_run_id)
+    environment["PREFECT__FLOW_RUN_ID"] = str(flow_run.id)
     environment["PREFECT__FLOW_ENTRYPOINT"] = workspace.runtime_entrypoint
     environment["PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS"] = "false"
     command = _workspace_command(workspace, None, environment=environment)
@@ -137,29 +141,28 @@ def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
     return 0
 
 
-async def _prepare(
-    flow_run_id: UUID, workspace_root: Path
-) -> tuple[FlowRun, PreparedWorkspace | None, Exception | None]:
+async def _prepare(flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path) -> PreparedWorkspace:
+    if deployment is None:
+        raise WorkerError("the run has no deployment: nothing says where its code is")
     async with get_client() as client:
-        flow_run = await client.read_flow_run(flow_run_id)
-        if flow_run.deployment_id is None:
-            return flow_run, None, WorkerError("the run has no deployment: nothing says where its code is")
-        try:
-            deployment = await client.read_deployment(flow_run.deployment_id)
-            return flow_run, await prepare_workspace(client, flow_run, deployment, workspace_root), None
-        except Exception as error:  # noqa: BLE001 - pull steps run anything, and so raise anything
-            return flow_run, None, error
+        return await prepare_workspace(client, flow_run, deployment, workspace_root)
 
 
-def _fail(flow_run: FlowRun, what: str, error: Exception | None) -> int:
+def _fail(flow_run: FlowRun, what: str, error: Exception) -> int:
     """Make a run Failed that cannot begin: to try it again would not help."""
     logger = flow_run_logger(flow_run)
     logger.error("%s.", what, exc_info=error)
     APILogHandler().flush()
     with get_client(sync_client=True) as client:
-        state: State[None] = Failed(message=f"{what}: {type(error).__name__}: {error}")
+        state: State[None] = Failed(message=f"{what}: {_describe(error)}")
         client.set_flow_run_state(flow_run.id, state, force=True)
     return 0
+
+
+def _describe(error: BaseException) -> str:
+    """Name an error and what caused it."""
+    said = f"{type(error).__name__}: {error}"
+    return said if error.__cause__ is None else f"{said}: {_describe(error.__cause__)}"
 
 
 def _detach(order: Order) -> None:

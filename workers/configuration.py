@@ -58,6 +58,11 @@ class Configuration(ProcessJobConfiguration):
         """Whether the deployment names a command of its own, which cannot be a child of the warm process."""
         return self._command_configured
 
+    def describe_deployment(self) -> dict[str, Any] | None:
+        """Give the run's deployment as JSON, so that its process need not ask for it again; None if it has none."""
+        deployment = self._related_objects.get("deployment")
+        return None if deployment is None else deployment.model_dump(mode="json")
+
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
         # Settings do not change while a worker lives, and to write them down takes a tenth of a second.

@@ -46,7 +46,7 @@ class Execution:
         folder: The run's own folder; everything in it is removed at the end.
         process: Its process, once there is one.
         is_handed_back: Whether its process is ended by the worker, which then sets the run's state: not a crash.
-        is_cancelling: Whether it is being cancelled.
+        cancellation: Held while it is being cancelled.
         started: Set when it has a process.
         settled: Set when a run whose process was ended by the worker has got its state.
         ended: Set when that process has ended, and the state of a run that crashed is set.
@@ -57,7 +57,7 @@ class Execution:
     folder: Path
     process: ForkedProcess | None = None
     is_handed_back: bool = False
-    is_cancelling: bool = False
+    cancellation: asyncio.Lock = field(default_factory=asyncio.Lock)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -177,25 +177,27 @@ class Executions:
             get_attempt_conclusion=self._control.get_conclusion,
             propose_submitting=False,
         )
-        return await executor.submit(task_status)
+        result = await executor.submit(task_status)
+        # Its process ends before its hooks are run, which need what the run has.
+        async with execution.cancellation:
+            return result
 
     async def cancel(self, flow_run_id: UUID) -> None:
         """Cancel a run if it is executed here and is to be cancelled: end its process, run its hooks, say Cancelled."""
         execution = self._running.get(flow_run_id)
-        if execution is None or execution.is_cancelling:
+        if execution is None or execution.cancellation.locked():
             return
-        execution.is_cancelling = True
-        try:
-            async with asyncio.timeout(START_LIMIT):
-                await execution.started.wait()
+        async with execution.cancellation:
+            try:
+                async with asyncio.timeout(START_LIMIT):
+                    await execution.started.wait()
+            except TimeoutError:
+                flow_run_logger(execution.flow_run).warning("Not cancelled: its process did not start.")
+                return
             flow_run = await self._client.read_flow_run(flow_run_id)
             # The notice may be an old one, of a life of the run before this one.
             if flow_run.state is not None and flow_run.state.is_cancelling():
                 await self._cancellations.cancel(flow_run)
-        except TimeoutError:
-            flow_run_logger(execution.flow_run).warning("Not cancelled: its process did not start.")
-        finally:
-            execution.is_cancelling = False
 
     async def relinquish(self, execution: Execution) -> bool:
         """End a run's process without a word about its state, which whoever calls this sets afterwards.
@@ -235,7 +237,8 @@ class Executions:
         order = Order(
             work="run",
             arguments={
-                "flow_run_id": str(execution.flow_run.id),
+                "flow_run": execution.flow_run.model_dump(mode="json"),
+                "deployment": execution.configuration.describe_deployment(),
                 "workspace_root": str(execution.directory),
                 "manifest": str(execution.manifest),
             },

@@ -24,7 +24,7 @@ def share_ssl_contexts() -> None:
     """
     shared = SimpleNamespace(**{**vars(ssl), "create_default_context": cache(ssl.create_default_context)})
     shared.create_default_context(cafile=get_current_settings().api.ssl_cert_file or certifi.where())
-    orchestration.ssl = shared  # type: ignore[assignment]  # Prefect gives no other way
+    orchestration.ssl = shared  # type: ignore[assignment,attr-defined]  # Prefect gives no other way
 
 
 def build_models() -> None:

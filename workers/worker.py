@@ -236,6 +236,13 @@ class WarmWorker(ProcessWorker):
         self._due.set()
         return result
 
+    async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
+        """Leave the run Pending: it runs a moment later, and each state is a write that others wait for."""
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        # Nothing waits for them.
+        self._spawn(super()._give_worker_labels_to_flow_run(flow_run_id))
+
     def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
         # Pools of the type `process` are served on purpose, without the warning that the base class gives.
         taken = copy.deepcopy(work_pool)

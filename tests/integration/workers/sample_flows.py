@@ -17,11 +17,11 @@ def tell(path: str, what: str) -> None:
         file.write(f"{what} {os.getpid()}\n")
 
 
-def tell_of_cancellation(_flow: Any, flow_run: Any, _state: Any) -> None:
+def tell_of_cancellation(flow: Any, flow_run: Any, state: Any) -> None:
     tell(flow_run.parameters["path"], "cancellation-hook")
 
 
-def tell_of_crash(_flow: Any, flow_run: Any, _state: Any) -> None:
+def tell_of_crash(flow: Any, flow_run: Any, state: Any) -> None:
     tell(flow_run.parameters["path"], "crash-hook")
 
 
@@ -69,3 +69,12 @@ def block(path: str) -> None:
 async def take_memory(megabytes: int) -> int:
     """Take memory."""
     return len(bytearray(megabytes * 1024 * 1024))
+
+
+@flow(retries=1, retry_delay_seconds=5)
+async def fail_once(path: str) -> None:
+    """Fail at the first attempt."""
+    is_first = not Path(path).exists()  # noqa: ASYNC240
+    tell(path, "attempt")
+    if is_first:
+        raise OSError("the first attempt fails")

@@ -129,7 +129,7 @@ class Pool:
     @contextmanager
     def stock_worker(self) -> Iterator[None]:
         """Run Prefect's own process worker."""
-        with prefect_worker(self.name, self.environment(), self.folder / f"{self.name}-stock.log"):
+        with prefect_worker(self.name, self.environment(), self.folder / f"{self.name}-stock.log", is_stock=True):
             yield
 
     def environment(self) -> dict[str, str]:

@@ -47,6 +47,7 @@ def test_a_deployment_gets_the_modules_of_its_own_folder_not_those_that_were_imp
 ) -> None:
     # The warm process has imported this checkout's `flows.hris`; the deployment's folder has another one.
     (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "__init__.py").touch()
     (tmp_path / "flows" / "hris.py").write_text(
         "from pathlib import Path\nfrom prefect import flow\n"
         "@flow\nasync def replicate(path: str) -> None:\n    Path(path).write_text('the other one')\n"
@@ -67,7 +68,7 @@ def test_a_cancelled_run_ends_with_its_hooks_run(pool: Pool, tmp_path: Path) -> 
     ((_, pid),) = wait_for_lines(path, "begin")
     pool.cancel(run)
     pool.wait_for(run, "Cancelled")
-    assert "cancellation-hook" in [what for what, _ in read_lines(path)]
+    wait_for_lines(path, "cancellation-hook")
     assert not psutil.pid_exists(pid)
 
 
