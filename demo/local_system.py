@@ -80,7 +80,7 @@ class LocalSystem:
     def start_server(self) -> None:
         """Start the Prefect server, if it is one of this system's own."""
         if self.has_own_server:
-            self._start(SERVER, "server", "start")
+            self._start(SERVER, "server", "demo.prefect_server")
 
     def wait_for_server(self) -> None:
         """Wait until the Prefect server answers.
@@ -103,7 +103,7 @@ class LocalSystem:
             work_pool: The work pool, which exists.
         """
         self._worker_start = datetime.now(UTC)
-        self._start(WORKER, "worker", "start", "--pool", work_pool, "--type", "process", "--name", WORKER_NAME)
+        self._start(WORKER, "worker", "workers", "--pool", work_pool, "--name", WORKER_NAME)
 
     def wait_for_worker(self, work_pool: str) -> None:
         """Wait until the server knows the worker.
@@ -127,11 +127,11 @@ class LocalSystem:
         """Give the last lines of each process's log, by the process's name."""
         return {name: process.log_tail() for name, process in self._processes.items()}
 
-    def _start(self, name: str, *command: str) -> None:
+    def _start(self, name: str, log: str, *module: str) -> None:
         self._processes[name] = GuardedProcess.start(
             name,
-            [sys.executable, "-m", "prefect", *command],
-            log=self.folder / "logs" / f"{command[0]}.log",
+            [sys.executable, "-m", *module],
+            log=self.folder / "logs" / f"{log}.log",
             environment=self.environment,
             lock=self._lock,
             lifeline=self._lifeline,

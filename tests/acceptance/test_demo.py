@@ -120,7 +120,9 @@ def test_a_killed_demo_leaves_no_process(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: any("server start" in command for command in find_processes(tmp_path)), "the server is started")
+    wait_until(
+        lambda: any("demo.prefect_server" in command for command in find_processes(tmp_path)), "the server is started"
+    )
     demo.send_signal(signal.SIGKILL)
     demo.wait()
     wait_until(lambda: find_processes(tmp_path) == [], "every process ends")
@@ -133,8 +135,8 @@ def test_up_starts_a_worker_for_the_configured_server_once_and_down_stops_it(tmp
         assert f"PREFECT_API_URL={prefect_api} .venv/bin/prefect deployment run" in up.stdout
         assert "deployed hris-replication/hris-replication" in up.stdout
         running = find_processes(tmp_path)
-        assert any("worker start" in command for command in running)
-        assert not any("server start" in command for command in running)
+        assert any("-m workers" in command for command in running)
+        assert not any("demo.prefect_server" in command for command in running)
 
         assert "Already running" in run_demo("up", data=tmp_path, PREFECT_API_URL=prefect_api).stdout
         assert sorted(find_processes(tmp_path)) == sorted(running)

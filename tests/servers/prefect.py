@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from settings import REPOSITORY
 from tests.servers.process import ServerProcess, free_port, server_folder
 
 # A new server's migrations take longer than the rest of its start: the environment keeps a migrated database.
@@ -45,10 +46,10 @@ class PrefectServer(ServerProcess):
             server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
         super().__init__(
             "the Prefect server",
-            [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
+            [sys.executable, "-m", "demo.prefect_server", "--host", "127.0.0.1", "--port", str(self.port)],
             log=folder / "prefect-server.log",
             is_ready=self._answers,
-            environment=self.environment() | server | settings,
+            environment=self.environment() | {"PYTHONPATH": str(REPOSITORY)} | server | settings,
             start_limit=120,
         )
 

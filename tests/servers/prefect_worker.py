@@ -1,4 +1,4 @@
-"""A stock Prefect worker as a child process."""
+"""A Prefect worker, stock or warm, as a child process."""
 
 import contextlib
 import subprocess
@@ -13,15 +13,17 @@ from settings import REPOSITORY
 
 
 @contextmanager
-def prefect_worker(pool: str, environment: Mapping[str, str], log: Path) -> Iterator[None]:
+def prefect_worker(pool: str, environment: Mapping[str, str], log: Path, *, is_stock: bool = False) -> Iterator[None]:
     """Run a worker of a process work pool; it and the runs that it started are killed at the end.
 
     Args:
         pool: The work pool.
         environment: The worker's whole environment, which its runs inherit.
         log: File that gets its output.
+        is_stock: Run Prefect's own process worker instead of this project's.
     """
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    kind = ["prefect", "worker", "start", "--type", "process"] if is_stock else ["workers"]
+    command = [sys.executable, "-m", *kind, "--pool", pool]
     polls = {"PREFECT_WORKER_QUERY_SECONDS": "2"}
     with log.open("wb") as output:
         process = subprocess.Popen(

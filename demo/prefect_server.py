@@ -1,0 +1,40 @@
+"""`python -m demo.prefect_server …`: `prefect server start …`, for a server that keeps its data in SQLite.
+
+Such a server stands still for a minute now and then: the garbage collector, run by the thread of the event loop,
+resets a left cursor, for which it needs its connection; that connection's thread waits for SQLite's write lock; and who
+holds that lock needs the event loop. SQLite gives up after its timeout, and requests have failed meanwhile. Here a
+thread of its own collects garbage: when it has to wait for a connection, nobody waits for it.
+"""
+
+import gc
+import sys
+import threading
+import time
+from itertools import count
+
+COLLECT_SECONDS = 1.0
+# Collections of the young, until one of the middle-aged, and of all.
+MIDDLE_EVERY = 10
+ALL_EVERY = 60
+
+
+def main() -> None:
+    """Start the server; the arguments are those of `prefect server start`."""
+    gc.disable()
+    threading.Thread(target=collect_garbage, name="garbage collection", daemon=True).start()
+    # Imported here: it takes seconds and leaves garbage.
+    from prefect.cli import app
+
+    sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
+    app()
+
+
+def collect_garbage() -> None:
+    """Collect garbage for ever; the body of a thread."""
+    for number in count(1):
+        time.sleep(COLLECT_SECONDS)
+        gc.collect(2 if number % ALL_EVERY == 0 else 1 if number % MIDDLE_EVERY == 0 else 0)
+
+
+if __name__ == "__main__":
+    main()
