@@ -14,6 +14,7 @@ from tests import servers
 GROUPS = {
     "callers": ("integration/shim/", "integration/mail/", "acceptance/test_reference"),
     "client wheel": ("acceptance/test_client_wheel",),
+    "workers": ("integration/workers/",),
     "flows": (
         "integration/flows/",
         "integration/schedules/",
