@@ -33,7 +33,12 @@ def collect_garbage() -> None:
     """Collect garbage for ever; the body of a thread."""
     for number in count(1):
         time.sleep(COLLECT_SECONDS)
-        gc.collect(2 if number % ALL_EVERY == 0 else 1 if number % MIDDLE_EVERY == 0 else 0)
+        collect(2 if number % ALL_EVERY == 0 else 1 if number % MIDDLE_EVERY == 0 else 0)
+
+
+def collect(generation: int = 2) -> None:
+    """Collect garbage up to a generation, as the interpreter does by itself unless it is told not to."""
+    gc.collect(generation)
 
 
 if __name__ == "__main__":
