@@ -19,7 +19,12 @@ from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flow_engine import _load_flow_from_runtime_entrypoint, run_flow
 from prefect.logging.handlers import APILogHandler
 from prefect.logging.loggers import flow_run_logger
-from prefect.runner._workspace_resolver import PreparedWorkspace, prepare_workspace
+from prefect.runner._workspace_resolver import (
+    PreparedWorkspace,
+    _find_project_root,
+    _resolve_runtime_entrypoint,
+    prepare_workspace,
+)
 from prefect.runner._workspace_runtime import PreparedWorkspaceManifest, read_model, write_private_model
 from prefect.runner._workspace_runtime_bootstrap import main as run_hook
 from prefect.runner._workspace_starter import _workspace_command, workspace_environment
@@ -31,6 +36,8 @@ from workers.errors import WorkerError
 from workers.limits import limit_memory
 from workers.orders import Order
 from workers.surroundings import set_import_path, take_environment
+
+SET_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 
 def carry_out(order: Order) -> int:
@@ -90,7 +97,9 @@ def execute_run(flow_run: FlowRun, deployment: DeploymentResponse | None, worksp
     """
     runner_environment = dict(os.environ)
     try:
-        workspace = asyncio.run(_prepare(flow_run, deployment, workspace_root))
+        workspace = _enter_folder(deployment, workspace_root)
+        if workspace is None:
+            workspace = asyncio.run(_prepare(flow_run, deployment, workspace_root))
     except Exception as error:  # noqa: BLE001 - pull steps run anything, and so raise anything
         return _fail(flow_run, "The deployment's code could not be prepared", error)
     environment = sanitize_subprocess_env(workspace_environment(workspace))
@@ -139,6 +148,31 @@ def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
         with RunMetrics(flow_run, flow):
             _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))  # type: ignore[arg-type]
     return 0
+
+
+def _enter_folder(deployment: DeploymentResponse | None, workspace_root: Path) -> PreparedWorkspace | None:
+    """Prepare code that is there already: most deployments have one pull step, which names the code's folder.
+
+    Prefect's own way of running steps would log, and tell of, each of them over a connection of its own.
+
+    Returns:
+        What is prepared; None if Prefect has to do it.
+    """
+    steps = deployment.pull_steps if deployment is not None else None
+    if deployment is None or not deployment.entrypoint or not steps or len(steps) != 1:
+        return None
+    directory = (steps[0].get(SET_DIRECTORY) or {}).get("directory")
+    if not isinstance(directory, str) or "{{" in directory or not Path(directory).is_absolute():
+        return None
+    os.chdir(directory)
+    return PreparedWorkspace(
+        workspace_root=workspace_root,
+        working_directory=Path.cwd().resolve(),
+        project_root=_find_project_root(Path.cwd(), workspace_root),
+        runtime_entrypoint=_resolve_runtime_entrypoint(deployment.entrypoint),
+        environment=dict(os.environ),
+        sys_path=[],
+    )
 
 
 async def _prepare(flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path) -> PreparedWorkspace:

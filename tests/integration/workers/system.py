@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,14 @@ class Pool:
         with self.client() as client:
             client.create_work_pool(WorkPoolCreate(name=self.name, type=kind, concurrency_limit=limit))
 
-    def deploy(self, entrypoint: str, *, directory: Path = REPOSITORY, **job_variables: Any) -> UUID:
+    def deploy(
+        self,
+        entrypoint: str,
+        *,
+        directory: Path = REPOSITORY,
+        steps: Sequence[Mapping[str, Any]] = (),
+        **job_variables: Any,
+    ) -> UUID:
         """Deploy a flow of the sample flows, or of any other entry point, and give the deployment's id."""
         dotted = entrypoint if "." in entrypoint or ":" in entrypoint else f"{SAMPLES}.{entrypoint}"
         with self.client() as client:
@@ -67,7 +74,7 @@ class Pool:
                 entrypoint=dotted,
                 work_pool_name=self.name,
                 job_variables=job_variables,
-                pull_steps=[{SET_DIRECTORY: {"directory": str(directory)}}],
+                pull_steps=[*map(dict, steps), {SET_DIRECTORY: {"directory": str(directory)}}],
                 enforce_parameter_schema=False,
             )
         return deployment

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from settings import REPOSITORY
 from tests.integration.workers.system import Pool, read_lines, wait_for_lines, wait_until
 from tests.servers.process import ServerProcess
 
@@ -55,6 +56,15 @@ def test_a_deployment_gets_the_modules_of_its_own_folder_not_those_that_were_imp
     run = pool.run(pool.deploy("flows.hris.replicate", directory=tmp_path), path=str(tmp_path / "told"))
     pool.wait_for(run, "Completed")
     assert (tmp_path / "told").read_text() == "the other one"
+
+
+def test_a_deployment_with_several_pull_steps_has_them_all_run(pool: Pool, tmp_path: Path) -> None:
+    script = f"touch {tmp_path / 'pulled'}"
+    steps = [{"prefect.deployments.steps.run_shell_script": {"script": script}}]
+    run = pool.run(pool.deploy("describe", steps=steps), path=str(tmp_path / "told"))
+    pool.wait_for(run, "Completed")
+    assert (tmp_path / "pulled").exists()
+    assert json.loads((tmp_path / "told").read_text())["directory"] == str(REPOSITORY)
 
 
 def test_what_a_run_prints_is_in_its_log(pool: Pool, tmp_path: Path) -> None:
