@@ -25,6 +25,8 @@ GROUPS = {
 }
 
 
+# First: pytest-xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests that share servers into one group for `pytest -n 2 --dist loadgroup`."""
     for item in items:
