@@ -36,7 +36,7 @@ deploy: venv ## Bring the Prefect server of PREFECT_API_URL to what prefect.yaml
 
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(TESTS)
+	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
 
 conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance

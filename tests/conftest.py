@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from db import maria_database, migrate
 from db.engines import Database
@@ -25,14 +27,19 @@ GROUPS = {
 }
 
 
-# First: pytest-xdist reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests that share servers into one group for `pytest -n 2 --dist loadgroup`."""
-    for item in items:
+class ByServers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist's class is untyped
+    """Gives the tests of one group, or else of one module, to the same process, one after another."""
+
+    def _split_scope(self, nodeid: str) -> str:
         for group, places in GROUPS.items():
-            if any(f"tests/{place}" in item.nodeid for place in places):
-                item.add_marker(pytest.mark.xdist_group(group))
+            if any(f"tests/{place}" in nodeid for place in places):
+                return group
+        return nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
+    """Distribute tests so that few servers are started; pytest-xdist's own groups need another pytest."""
+    return ByServers(config, log)
 
 
 @pytest.fixture(autouse=True)
