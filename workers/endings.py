@@ -7,15 +7,20 @@ import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
 from prefect.logging.loggers import flow_run_logger
 from prefect.states import Failed
 
-from workers.executions import Execution, Executions
+from workers.execution import Execution
+from workers.executions import Executions
 from workers.lost_runs import reschedule
+from workers.records import Records
 
 AGAIN_SECONDS = 1.0
 TIMED_OUT = "TimedOut"
 OUT_OF_MEMORY = "OutOfMemory"
+
+logger = get_logger("hr.worker")
 
 
 async def enforce_time_limit(client: PrefectClient, executions: Executions, execution: Execution) -> None:
@@ -72,6 +77,35 @@ async def hand_back(client: PrefectClient, executions: Executions, execution: Ex
             await reschedule(client, current, message)
     finally:
         execution.settled.set()
+
+
+async def end_gracefully(
+    client: PrefectClient, executions: Executions, records: Records, worker: str, hurried: asyncio.Event
+) -> None:
+    """Let all runs of a worker end within their grace time, and hand back those that do not.
+
+    Args:
+        client: A client of the Prefect server.
+        executions: The worker's runs.
+        records: Its records.
+        worker: Its name.
+        hurried: Set when the grace time is over for all.
+    """
+
+    async def end(execution: Execution) -> None:
+        waits = [asyncio.create_task(event.wait()) for event in (execution.ended, hurried)]
+        await asyncio.wait(waits, timeout=execution.configuration.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if execution.ended.is_set():
+            return
+        try:
+            await hand_back(client, executions, execution, worker)
+        except httpx.HTTPError as error:
+            logger.warning("The run %s is left to another worker: %r", execution.flow_run.name, error)
+            records.leave(execution.flow_run.id)
+
+    await asyncio.gather(*(end(execution) for execution in executions.running))
 
 
 async def _end_overdue(client: PrefectClient, executions: Executions, execution: Execution, limit: float) -> None:

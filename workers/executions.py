@@ -9,12 +9,12 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from uuid import UUID, uuid4
 
 import anyio.abc
+import httpx
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
@@ -28,68 +28,14 @@ from prefect.runner._workspace_runtime import write_private_model
 from prefect.utilities.processutils import sanitize_subprocess_env
 
 from workers.configuration import Configuration
+from workers.execution import Execution, RunProcess
 from workers.fork_client import ForkedProcess, ForkServers
+from workers.lost_runs import begins_again
 from workers.orders import Order
 from workers.records import Records
 
 # Seconds in which a run that is to be cancelled gets its process.
 START_LIMIT = 30.0
-
-
-@dataclass
-class Execution:
-    """One run that is executed.
-
-    Attributes:
-        flow_run: The run.
-        configuration: How.
-        folder: The run's own folder; everything in it is removed at the end.
-        process: Its process, once there is one.
-        is_handed_back: Whether its process is ended by the worker, which then sets the run's state: not a crash.
-        cancellation: Held while it is being cancelled.
-        started: Set when it has a process.
-        settled: Set when a run whose process was ended by the worker has got its state.
-        ended: Set when that process has ended, and the state of a run that crashed is set.
-    """
-
-    flow_run: FlowRun
-    configuration: Configuration
-    folder: Path
-    process: ForkedProcess | None = None
-    is_handed_back: bool = False
-    cancellation: asyncio.Lock = field(default_factory=asyncio.Lock)
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def wait_for_process(self) -> None:
-        """Wait until its process, if it has one, has ended."""
-        if self.process is not None:
-            await self.process.wait()
-
-    @property
-    def manifest(self) -> Path:
-        """Where the run's process notes what it has prepared."""
-        return self.folder / "manifest.json"
-
-    @property
-    def directory(self) -> Path:
-        """Where the run's process starts."""
-        return self.configuration.working_dir or self.folder / "workspace"
-
-
-class RunProcess:
-    """A run's process as Prefect's runner sees it."""
-
-    def __init__(self, execution: Execution, process: ForkedProcess) -> None:
-        self._execution = execution
-        self._process = process
-        self.pid = process.pid
-
-    @property
-    def returncode(self) -> int | None:
-        """Its exit status; 0 when the run was handed back, which leaves its state alone."""
-        return 0 if self._execution.is_handed_back else self._process.returncode
 
 
 class Executions:
@@ -110,7 +56,7 @@ class Executions:
         self._exits = AsyncExitStack()
         self._control = ControlChannel()
         self._processes = ProcessManager(on_remove=self._forget)
-        self._states = StateProposer(client=client)
+        self._states = _States(client=client)
         self._events = EventEmitter(runner_name=name, client=client)
         self._cancellations = CancellationManager(
             process_manager=self._processes,
@@ -300,6 +246,19 @@ class Executions:
 
     async def _forget(self, flow_run_id: UUID) -> None:
         self._control.unregister(flow_run_id)
+
+
+class _States(StateProposer):
+    """Prefect's, but for runs whose process died while they waited to be tried again: they are tried again."""
+
+    async def propose_crashed(self, flow_run: FlowRun, message: str) -> State | None:
+        """Make a run Crashed, and give its state; None if it has another one."""
+        try:
+            if await begins_again(self._client, flow_run.id, message):
+                return None
+        except httpx.HTTPError as error:
+            self._logger.warning("The state of the run %s is not known: %r", flow_run.name, error)
+        return await super().propose_crashed(flow_run, message)
 
 
 class _Starter:

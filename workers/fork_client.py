@@ -223,6 +223,9 @@ class ForkServer:
             self._sources = message["ready"]
             for module, reason in message["failed"].items():
                 logger.error("%s cannot be imported; runs that need it will fail:\n%s", module, reason)
+            if message["threads"]:
+                # A child has none of them, but may find their locks held.
+                logger.warning("Modules of the flows start threads when imported: %s", ", ".join(message["threads"]))
             self._ready.set_result(None)
         elif "status" in message:
             process = self._children.pop(message["pid"], None)
@@ -289,9 +292,12 @@ class ForkServers:
 
     async def fork(self, order: Order, note: Callable[[int], None] | None = None) -> ForkedProcess:
         """Fork a child; see `ForkServer.fork`. Tries a second server when the first one dies meanwhile."""
+        server = await self.ensure()
         try:
-            return await (await self.ensure()).fork(order, note)
+            return await server.fork(order, note)
         except ForkServerLost:
+            # Its process may still look alive for a moment.
+            server.retire()
             return await (await self.ensure()).fork(order, note)
 
     async def close(self) -> None:

@@ -17,12 +17,12 @@ import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from workers.orders import GO, Order, read_order
 
@@ -42,12 +42,8 @@ ENGINE = (
 
 NUMBER_BYTES = 32
 WAKEUP_BYTES = 4096
-
-
-class Child(NamedTuple):
-    """What a forked child has to do."""
-
-    order: Order
+# Characters; a message has a largest size.
+LONGEST_TRACEBACK = 4000
 
 
 class Exit:
@@ -83,7 +79,8 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     found_at_start = set(sys.modules)
     failed = preload(sys.argv[2:])
-    _send(channel, {"ready": _list_sources(found_at_start), "failed": failed})
+    threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    _send(channel, {"ready": _list_sources(found_at_start), "failed": failed, "threads": threads})
     # Only here: the module imports Prefect.
     from workers.child import carry_out
     from workers.surroundings import take_environment
@@ -92,12 +89,12 @@ def main() -> int:
     warm_up()
     gc.collect()
     gc.freeze()
-    child = serve(channel, take_environment)
-    if child is None:
+    order = serve(channel, take_environment)
+    if order is None:
         return 0
     end.status = 1
     try:
-        end.status = carry_out(child.order)
+        end.status = carry_out(order)
     except SystemExit as ended:
         # How Prefect's engine ends a run that was paused, stopped or refused.
         end.status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
@@ -118,11 +115,11 @@ def preload(modules: list[str]) -> dict[str, str]:
         try:
             importlib.import_module(name)
         except Exception:  # noqa: BLE001 - a module may raise anything; the runs that need it will fail with it
-            failed[name] = traceback.format_exc()
+            failed[name] = traceback.format_exc()[-LONGEST_TRACEBACK:]
     return failed
 
 
-def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]], None]) -> Child | None:
+def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]], None]) -> Order | None:
     """Fork a child for each order until the worker has gone.
 
     Args:
@@ -169,7 +166,7 @@ def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]]
         _send(channel, {"number": int(number), "pid": pid})
 
 
-def _begin(order: Order, gate: int) -> Child:
+def _begin(order: Order, gate: int) -> Order:
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -177,7 +174,7 @@ def _begin(order: Order, gate: int) -> Child:
     if os.read(gate, 1) != GO:
         os._exit(0)
     os.close(gate)
-    return Child(order)
+    return order
 
 
 def _report_ended(channel: socket.socket) -> None:

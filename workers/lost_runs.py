@@ -40,25 +40,18 @@ class LostRuns:
 
     async def watch(self) -> None:
         """Look for runs whose worker has died, for ever."""
-        adopted: set[asyncio.Task[None]] = set()
-        while True:
-            for record in self._records.take_over():
-                task = asyncio.create_task(self._adopt(record))
-                adopted.add(task)
-                task.add_done_callback(adopted.discard)
-            await asyncio.sleep(LOOK_SECONDS)
+        async with asyncio.TaskGroup() as adopted:
+            while True:
+                for record in self._records.take_over():
+                    adopted.create_task(self._adopt(record))
+                await asyncio.sleep(LOOK_SECONDS)
 
-    async def _adopt(self, record: Record) -> None:
-        process = record.find_process()
-        if process is not None:
-            logger.info("The run %s goes on without the worker that began it.", record.flow_run_id)
-            await _wait_for_end(process)
-        await self._settle(record.flow_run_id)
-        self._records.release(record.flow_run_id)
-        self._on_settled()
+    async def settle(self, flow_run_id: UUID) -> None:
+        """Settle a run, through outages of the server.
 
-    async def _settle(self, flow_run_id: UUID) -> None:
-        """Settle a run, through outages of the server."""
+        Args:
+            flow_run_id: A run that has no process.
+        """
         while True:
             try:
                 return await settle(self._client, flow_run_id)
@@ -69,6 +62,15 @@ class LostRuns:
                     logger.exception("The run %s cannot be brought to an end: %s", flow_run_id, error.response.text)
                     return None
                 await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _adopt(self, record: Record) -> None:
+        process = record.find_process()
+        if process is not None:
+            logger.info("The run %s goes on without the worker that began it.", record.flow_run_id)
+            await _wait_for_end(process)
+        await self.settle(record.flow_run_id)
+        self._records.release(record.flow_run_id)
+        self._on_settled()
 
 
 async def settle(client: PrefectClient, flow_run_id: UUID) -> None:
@@ -95,6 +97,28 @@ async def settle(client: PrefectClient, flow_run_id: UUID) -> None:
         await reschedule(client, flow_run, message)
     elif state.is_running():
         await _set_state(client, flow_run, Crashed(message=message))
+
+
+async def begins_again(client: PrefectClient, flow_run_id: UUID, reason: str) -> bool:
+    """Tell whether a run whose process ended is to begin again, as it was only waiting to be tried again.
+
+    Args:
+        client: A client of the Prefect server.
+        flow_run_id: The run.
+        reason: Shown with its state.
+
+    Returns:
+        True if it is scheduled, which it may be only now: its process was to wait by itself.
+    """
+    try:
+        flow_run = await client.read_flow_run(flow_run_id)
+    except ObjectNotFound:
+        return False
+    if flow_run.state is None or not flow_run.state.is_scheduled():
+        return False
+    if flow_run.empirical_policy.retry_type == IN_PROCESS:
+        await reschedule(client, flow_run, reason)
+    return True
 
 
 async def reschedule(client: PrefectClient, flow_run: FlowRun, reason: str) -> None:

@@ -47,6 +47,11 @@ class Notices:
         self._waiting: dict[UUID, None] = {}
         self.is_connected = asyncio.Event()
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether runs were told of that have not been seen to start."""
+        return bool(self._waiting)
+
     async def listen(self) -> None:
         """Listen for ever."""
         pause, longest = RECONNECT_SECONDS

@@ -74,6 +74,7 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[UUID, Record] = {}
+        self._left: set[UUID] = set()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def hold(self, flow_run_id: UUID) -> Record | None:
@@ -95,10 +96,16 @@ class Records:
         return self._held.get(flow_run_id)
 
     def release(self, flow_run_id: UUID) -> None:
-        """Remove a run's record, if this worker holds it."""
+        """Remove a run's record, if this worker holds it and does not leave it to another one."""
+        if flow_run_id in self._left:
+            return
         record = self._held.pop(flow_run_id, None)
         if record is not None:
             record.close()
+
+    def leave(self, flow_run_id: UUID) -> None:
+        """Keep a record although its run is over here: another worker will bring the run to an end."""
+        self._left.add(flow_run_id)
 
     def take_over(self) -> Iterator[Record]:
         """Take the records that belong to nobody.

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import anyio.abc
 import httpx
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.runner._process_manager import ProcessHandle
 from prefect.workers.base import BaseWorkerResult
@@ -18,16 +19,15 @@ from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from workers.admission import admit
 from workers.configuration import Configuration, Limits
-from workers.endings import enforce_time_limit, explain_memory_limit, hand_back
-from workers.executions import Execution, Executions
+from workers.endings import end_gracefully, enforce_time_limit, explain_memory_limit
+from workers.executions import Executions
 from workers.fork_client import ForkServers
-from workers.lost_runs import LostRuns
+from workers.lost_runs import LostRuns, begins_again
 from workers.notices import Notices, look_for_cancelling
+from workers.pace import Pace
 from workers.preloading import find_flow_modules
 from workers.records import Records, find_folder
 
-# Each poll writes into the server's database, and SQLite has one writer.
-SHORTEST_POLL_SECONDS = 0.5
 OUTAGE_LOG_SECONDS = 60.0
 SERVER_ERROR = 500
 STATE_PAUSE = 0.05
@@ -52,15 +52,17 @@ class WarmWorker(ProcessWorker):
         self._fork_servers = ForkServers([])
         self._executions: Executions | None = None
         self._background: set[asyncio.Task[Any]] = set()
-        self._due = asyncio.Event()
+        self._pace = Pace()
         self._polling = asyncio.Lock()
-        self._polled_at = 0.0
+        self._notices: Notices | None = None
         self._outage_logged_at = 0.0
         self._is_draining = asyncio.Event()
         self._is_hurried = asyncio.Event()
         self._main: asyncio.Task[Any] | None = None
         self._name_lock: int | None = None
         self._records: Records | None = None
+        self._lost: LostRuns | None = None
+        self._finishing: set[UUID] = set()
 
     async def start(
         self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
@@ -96,8 +98,8 @@ class WarmWorker(ProcessWorker):
             raise
         self._watch_signals()
         cancelling = look_for_cancelling(self.client, self._executions, self._cancel_soon)
-        lost = LostRuns(self.client, self._records, self._due.set)
-        for work in (self._poll_when_due(), self._listen(), cancelling, lost.watch()):
+        self._lost = LostRuns(self.client, self._records, self._pace.wake)
+        for work in (self._poll_when_due(), self._listen(), cancelling, self._lost.watch()):
             self._spawn(work)
         return self
 
@@ -160,7 +162,7 @@ class WarmWorker(ProcessWorker):
         if self._is_draining.is_set():
             return []
         async with self._polling:
-            self._polled_at = time.monotonic()
+            self._pace.note_poll()
             try:
                 return await super().get_and_submit_flow_runs()
             except httpx.TransportError as error:
@@ -193,28 +195,27 @@ class WarmWorker(ProcessWorker):
             return
         self._is_draining.set()
         executions = self._executions
-        if executions is not None:
+        if executions is not None and self._records is not None:
             # A poll that has been answered already still begins its runs.
             async with self._polling:
                 pass
             await _wait_until(lambda: not self._submitting_flow_run_ids)
             self._logger.info("Stopping: %d runs get their grace time to end.", len(executions.running))
-            await asyncio.gather(*(self._end(executions, execution) for execution in executions.running))
-            await _wait_until(lambda: not executions.running)
+            await end_gracefully(self.client, executions, self._records, self.name, self._is_hurried)
+            await _wait_until(lambda: not executions.running and not self._finishing)
         if self._main is not None:
             self._main.cancel()
 
-    async def _end(self, executions: Executions, execution: Execution) -> None:
-        """Let one run end within its grace time, or hand it back."""
-        patience = [
-            asyncio.create_task(execution.ended.wait()),
-            asyncio.create_task(self._is_hurried.wait()),
-        ]
-        await asyncio.wait(patience, timeout=execution.configuration.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
-        for task in patience:
-            task.cancel()
-        if not execution.ended.is_set():
-            await hand_back(self.client, executions, execution, self.name)
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
+        """Make a run Crashed, unless it was only waiting to be tried again."""
+        try:
+            if await begins_again(self.client, flow_run.id, message):
+                return
+        except httpx.HTTPError as error:
+            self._log_outage(error)
+        await super()._propose_crashed_state(flow_run, message, client)
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
         """Take a run, unless another worker on this machine has it."""
@@ -228,12 +229,20 @@ class WarmWorker(ProcessWorker):
     async def _submit_run_and_capture_errors(
         self, flow_run: FlowRun, task_status: anyio.abc.TaskStatus[int | Exception] | None = None
     ) -> BaseWorkerResult | Exception:
-        result = await super()._submit_run_and_capture_errors(flow_run, task_status)
+        self._finishing.add(flow_run.id)
+        try:
+            result = await super()._submit_run_and_capture_errors(flow_run, task_status)
+            if self._lost is not None and (isinstance(result, Exception) or result.status_code != 0):
+                # The server may have been away when the run's end was to be told.
+                await self._lost.settle(flow_run.id)
+        finally:
+            self._finishing.discard(flow_run.id)
         # Only now: should the worker be stopped before, another one brings the run to an end.
         if self._records is not None:
             self._records.release(flow_run.id)
-        # Its place is free.
-        self._due.set()
+        if self._notices is None or self._notices.has_waiting:
+            # Its place is free.
+            self._pace.wake()
         return result
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
@@ -267,9 +276,7 @@ class WarmWorker(ProcessWorker):
 
     async def _poll_when_due(self) -> None:
         while True:
-            await self._due.wait()
-            await asyncio.sleep(self._polled_at + SHORTEST_POLL_SECONDS - time.monotonic())
-            self._due.clear()
+            await self._pace.wait()
             try:
                 await self.get_and_submit_flow_runs()
             except httpx.HTTPStatusError as error:
@@ -278,7 +285,8 @@ class WarmWorker(ProcessWorker):
 
     async def _listen(self) -> None:
         await _wait_until(lambda: self._work_pool is not None)
-        await Notices(self.work_pool.id, self._due.set, self._cancel_soon).listen()
+        self._notices = Notices(self.work_pool.id, self._pace.wake, self._cancel_soon)
+        await self._notices.listen()
 
     def _cancel_soon(self, flow_run_id: UUID) -> None:
         if self._executions is not None:

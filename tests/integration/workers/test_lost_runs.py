@@ -64,6 +64,18 @@ def test_a_run_that_waited_to_be_tried_again_is_tried_again_by_the_next_worker(
     assert [what for what, _ in read_lines(path)] == ["attempt", "attempt"]
 
 
+def test_a_run_whose_process_is_killed_while_it_waits_to_be_tried_again_is_tried_again(
+    pool: Pool, tmp_path: Path
+) -> None:
+    path = tmp_path / "told"
+    run = pool.run(pool.deploy("fail_once"), path=str(path))
+    pool.wait_for(run, "AwaitingRetry")
+    ((_, pid),) = read_lines(path)
+    kill(pid)
+    pool.wait_for(run, "Completed")
+    assert [what for what, _ in read_lines(path)] == ["attempt", "attempt"]
+
+
 def test_a_run_that_a_killed_worker_had_just_taken_begins_on_the_next_one(
     new_pool: Callable[..., Pool], tmp_path: Path
 ) -> None:

@@ -1,0 +1,30 @@
+"""Wakes become polls, at most two a second."""
+
+import asyncio
+import time
+
+from workers.pace import Pace
+
+
+async def test_a_wake_is_followed_at_once_and_many_by_two_polls_a_second() -> None:
+    pace, polls = Pace(), []
+    began = time.monotonic()
+    for _ in range(4):
+        pace.wake()
+        pace.wake()
+        await pace.wait()
+        pace.note_poll()
+        polls.append(time.monotonic() - began)
+    assert polls[1] < 0.5
+    assert polls[2] >= 1.0
+    assert polls[3] >= 1.0
+
+
+async def test_without_a_wake_there_is_no_poll() -> None:
+    pace = Pace()
+    pace.wake()
+    await pace.wait()
+    waits = asyncio.create_task(pace.wait())
+    done, _ = await asyncio.wait([waits], timeout=0.1)
+    assert not done
+    waits.cancel()
