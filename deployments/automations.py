@@ -36,12 +36,11 @@ def lost_runs_automation(sync_deployment: UUID | None) -> AutomationCore:
     settle = [] if sync_deployment is None else [RunDeployment(source="selected", deployment_id=sync_deployment)]
     return AutomationCore(
         name=LOST_RUNS,
-        description="A run that begins or sends a heartbeat, and then none for 90 s, has lost its process.",
+        description="A run that sent heartbeats and then none for 90 s has lost its process.",
         trigger=EventTrigger(
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=_tagged(),
-            # A process may be lost before its first heartbeat.
-            after={heartbeat, "prefect.flow-run.Running"},
+            after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{name}" for name in (*ENDS, *WAITS))},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,

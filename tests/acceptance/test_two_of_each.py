@@ -52,7 +52,9 @@ def test_two_servers_and_two_workers_start_each_tick_once(tmp_path: Path) -> Non
             )
             written = read_lines(lines)
     ticks = [run.expected_start_time for run in runs]
-    assert {later - earlier for earlier, later in itertools.pairwise(ticks)} == {EVERY}
+    assert {(later - earlier).total_seconds() for earlier, later in itertools.pairwise(ticks)} == {
+        EVERY.total_seconds()
+    }
     assert {run.state_name for run in runs} == {"Completed"}
     assert {run.run_count for run in runs} == {1}
     # A run that began just now may have written and not ended.
