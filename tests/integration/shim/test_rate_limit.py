@@ -1,6 +1,7 @@
 """A rate limit holds over all workers together."""
 
 from itertools import pairwise
+from statistics import median
 
 import pytest
 
@@ -24,6 +25,7 @@ def test_two_workers_keep_one_rate(servers: System) -> None:
     due = sorted(run.expected_start_time.timestamp() for run in runs if run.expected_start_time is not None)
     assert len(due) == 6
     gaps = [later - earlier for earlier, later in pairwise(due)]
-    # 30 a minute is one every two seconds; a busy worker adds to a place in the row, never more than to the whole row.
+    # 30 a minute is one every two seconds. A worker that is held up adds to one gap, not to most of them.
     assert all(gap > 1 for gap in gaps)
-    assert 2.0 * 5 - 1 < sum(gaps) < 2.0 * 5 + 5
+    assert sum(gaps) > 2.0 * 5 - 1
+    assert median(gaps) < 2.0 + 1.5
