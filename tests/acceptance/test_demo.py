@@ -15,7 +15,7 @@ import pytest
 from demo.jobs import JOBS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LIMIT = 300
+LIMIT = 600
 ENTITIES = ("Departments", "Employees", "Security users", "Users", "Assignments")
 
 pytestmark = pytest.mark.timeout(2 * LIMIT)
