@@ -13,8 +13,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Completed, Running
 
 from bench.replication import Goal, Outcome, Tell
-from tests.integration.shim.system import System, wait_until
+from tests.integration.shim.system import System
 from tests.servers import prefect_server, redis_server
+from tests.waiting import wait_until
 
 GOALS = {
     "submit_vs_celery": Goal("<=", 1.05),

@@ -18,10 +18,11 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from bench.replication import Goal, Outcome, Tell
 from errors import SuiteError
 from settings import REPOSITORY
-from tests.integration.shim.system import POOL, System, wait_until
+from tests.integration.shim.system import POOL, System
 from tests.servers import PrefectServer, prefect_server, redis_server
 from tests.servers.postgresql import postgresql_server
 from tests.servers.process import ServerProcess
+from tests.waiting import wait_until
 
 GOALS = {
     "api_p50_s": Goal("<=", 0.7),

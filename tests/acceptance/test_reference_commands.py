@@ -13,9 +13,10 @@ import pytest
 from celery.result import AsyncResult
 
 from demo.sample_hris import HrisShape, write_sample_hris
-from tests.integration.shim.system import REPOSITORY, System, wait_until
+from tests.integration.shim.system import REPOSITORY, System
 from tests.servers import PrefectServer, RedisServer
 from tests.servers.process import ServerProcess
+from tests.waiting import wait_until
 
 LIMIT = 150.0
 pytestmark = pytest.mark.timeout(400)

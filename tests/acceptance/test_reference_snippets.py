@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from demo.sample_hris import HrisShape, write_sample_hris
-from tests.integration.shim.system import LIMIT, REPOSITORY, System
+from tests.integration.shim.system import REPOSITORY, System
 from tests.servers import PrefectServer, RedisServer
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -10,8 +10,9 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
 
-from tests.integration.workers.system import SAMPLES, Pool, read_lines, wait_until
+from tests.integration.workers.system import SAMPLES, Pool, read_lines
 from tests.servers import postgresql_server, prefect_server
+from tests.waiting import wait_until
 
 EVERY = timedelta(seconds=3)
 TICKS = 30

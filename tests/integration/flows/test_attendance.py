@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import pytest
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.objects import Artifact, State
+from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from api.repositories.scheduler_repository import SchedulerRepository
 from db import maria_database, migrate
@@ -24,8 +23,6 @@ from db.tables import (
     log_replication,
     meal_request,
     meal_request_line,
-    scheduled_job_execution,
-    scheduler_execution_status,
 )
 from flows import attendance
 from shim.errors import ArgumentInvalid
@@ -35,6 +32,7 @@ from tasks.attendance import (
     sync_attendance_task,
 )
 from tests.integration.attendance.world import line, read_attendance, write_hris, write_lines
+from tests.integration.flows.reading import read_artifacts, read_executions
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WITHIN = 120
@@ -66,18 +64,6 @@ async def run(flow: Any, *args: Any, **parameters: Any) -> State[Any]:
     return state
 
 
-async def read_artifacts(client: PrefectClient, state: State[Any]) -> dict[str, Artifact]:
-    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-    return {str(artifact.key): artifact for artifact in await client.read_artifacts(artifact_filter=of_run)}
-
-
-async def read_executions() -> dict[str, RowMapping]:
-    table, status = scheduled_job_execution, scheduler_execution_status
-    async with DatabaseSessionLocal() as session:
-        rows = await session.execute(select(table, status.c.code.label("status")).join(status))
-        return {row["execution_id"]: row for row in rows.mappings()}
-
-
 async def read_status() -> Any:
     async with DatabaseSessionLocal() as session:
         return await session.scalar(select(meal_request.c.status_id).where(meal_request.c.id == 7))
@@ -106,7 +92,7 @@ async def test_a_sync_returns_the_documented_counts_shows_them_and_keeps_its_exe
     assert json.loads(str(artifacts["attendance-sync-findings"].data)) == [
         {"reason": "left before coming", "lines": "2"}
     ]
-    execution = (await read_executions())["of a job"]
+    execution = (await read_executions("execution_id"))["of a job"]
     assert (execution["status"], execution["result_summary"]) == ("success", result["message"])
     assert execution["run_id"] == str(state.state_details.flow_run_id)
     async with DatabaseSessionLocal() as session:
@@ -122,7 +108,7 @@ async def test_a_broken_hris_fails_the_sync_after_its_retries_and_is_logged(
     assert state.is_failed()
     flow_run = await client.read_flow_run(cast(Any, state.state_details.flow_run_id))
     assert flow_run.run_count == 1 + 3
-    (execution,) = (await read_executions()).values()
+    (execution,) = (await read_executions("execution_id")).values()
     assert execution["status"] == "failed"
     assert "no table dbo.TMS_AttendancePairing" in execution["error_message"]
     async with DatabaseSessionLocal() as session:
@@ -177,7 +163,7 @@ async def test_a_meal_request_gets_its_sign_ins_and_becomes_pending(client: Pref
         found = (await session.scalars(times)).all()
     assert found == [NOW.replace(hour=0, minute=10, second=0), None, None]
     assert "meal-request-attendance" in await read_artifacts(client, state)
-    (execution,) = (await read_executions()).values()
+    (execution,) = (await read_executions("execution_id")).values()
     assert execution["status"] == "success"
 
 

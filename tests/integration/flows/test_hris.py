@@ -10,23 +10,22 @@ from typing import Any, cast
 import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
     FlowRunFilter,
     FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import Artifact, State
+from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
-from sqlalchemy import RowMapping, select, text
+from sqlalchemy import select, text
 
 from db import maria_database, migrate
 from db.engines import Database
 from db.maria_database import DatabaseSessionLocal
-from db.tables import log_replication, scheduled_job_execution, scheduler_execution_status, user
+from db.tables import log_replication, user
 from flows.hris import replicate
 from settings import REPOSITORY
+from tests.integration.flows.reading import read_artifacts, read_executions
 from tests.integration.replication.test_replication import small_hris
 from tests.integration.replication.world import write_source
 
@@ -48,18 +47,6 @@ async def run(**parameters: Any) -> State[Any]:
 
 def run_id(state: State[Any]) -> str:
     return str(state.state_details.flow_run_id)
-
-
-async def read_artifacts(client: PrefectClient, state: State[Any]) -> dict[str, Artifact]:
-    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-    return {str(artifact.key): artifact for artifact in await client.read_artifacts(artifact_filter=of_run)}
-
-
-async def read_executions() -> dict[str, RowMapping]:
-    table, status = scheduled_job_execution, scheduler_execution_status
-    async with DatabaseSessionLocal() as session:
-        rows = await session.execute(select(table, status.c.code.label("status")).join(status))
-        return {row["run_id"]: row for row in rows.mappings()}
 
 
 async def test_a_run_replicates_and_shows_counts_progress_and_log(client: PrefectClient, embedded: Database) -> None:
@@ -91,7 +78,7 @@ async def test_a_run_replicates_and_shows_counts_progress_and_log(client: Prefec
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     )
     assert {"count employee rows", "stage employee rows", "check", "merge"} <= {step.name for step in steps}
-    execution = (await read_executions())[run_id(state)]
+    execution = (await read_executions("run_id"))[run_id(state)]
     assert execution["status"] == "success"
     assert execution["result_summary"] == result["message"]
 
@@ -125,7 +112,7 @@ async def test_a_refused_source_fails_after_the_documented_retries_with_what_to_
     assert "allow_shrunken_source=true" in str(state.message)
     flow_run = await client.read_flow_run(state.state_details.flow_run_id)  # type: ignore[arg-type]
     assert flow_run.run_count == 1 + 3
-    execution = (await read_executions())[run_id(state)]
+    execution = (await read_executions("run_id"))[run_id(state)]
     assert execution["status"] == "failed"
     assert "the source gave no rows for department" in execution["error_message"]
     async with DatabaseSessionLocal() as session:
@@ -179,12 +166,12 @@ async def test_the_execution_of_a_killed_run_is_closed_by_the_next_run(
             process.kill()
             await process.wait()
         await holder.execute(text("UNLOCK TABLES"))
-    (killed,) = (await read_executions()).values()
+    (killed,) = (await read_executions("run_id")).values()
     assert killed["status"] == "running"
 
     state = await run()
     assert state.is_completed()
-    executions = await read_executions()
+    executions = await read_executions("run_id")
     assert executions[killed["run_id"]]["status"] == "failed"
     assert "without a word" in executions[killed["run_id"]]["error_message"]
     assert executions[run_id(state)]["status"] == "success"

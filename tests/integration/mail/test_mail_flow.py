@@ -19,8 +19,8 @@ from shim import FlowTask
 from shim.errors import ArgumentInvalid
 from tasks.email import MailDeferred, MailRefused, MailUnknown, send_notification_task, send_status_update_task
 from tests.integration.mail.system import REPOSITORY, MailSystem
-from tests.integration.shim.system import wait_until
 from tests.servers import MariaDBServer, PrefectServer, RedisServer, SmtpServer, smtp_server
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 LIMIT = 120.0

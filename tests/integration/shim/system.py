@@ -2,13 +2,11 @@
 
 import sqlite3
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from celery import Celery
 from celery.result import AsyncResult
@@ -25,24 +23,10 @@ from shim.flow import load_flow
 from tests.integration.shim.sample_tasks import EFFECTS, MODULE
 from tests.servers import PrefectServer, RedisServer
 from tests.servers.process import ServerProcess
+from tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 POOL = "sample"
-# Generous: a machine that runs the whole suite on two slow cores starts a run in half a minute.
-LIMIT = 180.0
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """Wait for a condition and give what it gave; fail after the limit.
-
-    Asks four times a second: Prefect's server on SQLite is slow for everybody when it is asked without a pause.
-    """
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {limit:g} s: {what}")
-        time.sleep(0.25)
-    return value
 
 
 @dataclass

@@ -10,7 +10,8 @@ import pytest
 from celery.result import AsyncResult
 
 from tests.integration.shim.sample_tasks import MODULE
-from tests.integration.shim.system import LIMIT, System, wait_until
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT, wait_until
 
 # The first test also waits for the servers.
 pytestmark = pytest.mark.timeout(600)

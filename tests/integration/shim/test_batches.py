@@ -16,7 +16,8 @@ from shim.batches.membership import open_membership
 from shim.errors import ArgumentInvalid, DeploymentMissing
 from shim.ledger import RedisLedger
 from tests.integration.shim.sample_tasks import SampleError
-from tests.integration.shim.system import LIMIT, System, wait_until
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 

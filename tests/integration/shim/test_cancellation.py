@@ -7,7 +7,8 @@ import pytest
 from celery.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from prefect.states import Cancelling
 
-from tests.integration.shim.system import LIMIT, System, wait_until
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT, wait_until
 
 # The first test also waits for the servers.
 pytestmark = pytest.mark.timeout(600)

@@ -5,7 +5,8 @@ from uuid import uuid4
 import pytest
 from celery import chain, chord, group
 
-from tests.integration.shim.system import LIMIT, System, wait_until
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT, wait_until
 
 # The first test also waits for the servers.
 pytestmark = pytest.mark.timeout(600)

@@ -9,7 +9,8 @@ import pytest
 from celery.exceptions import TaskRevokedError
 
 from shim.errors import ArgumentInvalid
-from tests.integration.shim.system import LIMIT, System, wait_until
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT, wait_until
 
 # The first test also waits for the servers.
 pytestmark = pytest.mark.timeout(600)

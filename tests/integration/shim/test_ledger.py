@@ -7,8 +7,8 @@ from redis import Redis
 
 from shim import ledger
 from shim.ledger import RedisLedger
-from tests.integration.shim.system import wait_until
 from tests.servers import RedisServer
+from tests.waiting import wait_until
 
 
 @pytest.fixture

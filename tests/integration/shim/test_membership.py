@@ -9,8 +9,8 @@ from shim import ledger
 from shim.batches import membership
 from shim.batches.membership import RedisMembership
 from shim.ledger import RedisLedger
-from tests.integration.shim.system import wait_until
 from tests.servers import RedisServer
+from tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.integration.shim.system import LIMIT, System
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT
 
 # The first test also waits for the servers.
 pytestmark = pytest.mark.timeout(600)

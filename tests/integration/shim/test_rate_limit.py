@@ -5,7 +5,8 @@ from statistics import median
 
 import pytest
 
-from tests.integration.shim.system import LIMIT, System
+from tests.integration.shim.system import System
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from tests.integration.shim.system import System, wait_until
+from tests.integration.shim.system import System
 from tests.servers import prefect_server, redis_server
+from tests.waiting import wait_until
 
 LONG = 180.0
 OUTAGE_SECONDS = 30.0

@@ -20,22 +20,11 @@ from settings import REPOSITORY
 from tests.servers import PrefectServer
 from tests.servers.prefect_worker import prefect_worker
 from tests.servers.process import ServerProcess
+from tests.waiting import LIMIT, wait_until
 
 SAMPLES = "tests.integration.workers.sample_flows"
 SET_DIRECTORY = "prefect.deployments.steps.set_working_directory"
-# Generous: for a machine that runs other tests at the same time.
-LIMIT = 90.0
 WORKER_START_LIMIT = 120.0
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
-    """Wait for a condition and give what it gave; fail after the limit."""
-    deadline = time.monotonic() + limit
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {limit:g} s: {what}")
-        time.sleep(0.1)
-    return value
 
 
 @dataclass

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.workers.system import Pool, read_lines, wait_until
+from tests.integration.workers.system import Pool, read_lines
+from tests.waiting import wait_until
 
 
 def test_a_run_that_never_gives_control_away_is_killed_at_its_time_limit(pool: Pool, tmp_path: Path) -> None:

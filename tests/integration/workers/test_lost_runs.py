@@ -8,7 +8,8 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Pending
 
-from tests.integration.workers.system import Pool, read_lines, wait_for_lines, wait_until
+from tests.integration.workers.system import Pool, read_lines, wait_for_lines
+from tests.waiting import wait_until
 from workers.records import find_folder
 
 

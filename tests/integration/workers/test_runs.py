@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 from settings import REPOSITORY
-from tests.integration.workers.system import Pool, read_lines, wait_for_lines, wait_until
+from tests.integration.workers.system import Pool, read_lines, wait_for_lines
 from tests.servers.process import ServerProcess
+from tests.waiting import wait_until
 
 
 def find_fork_servers(worker: ServerProcess) -> list[psutil.Process]:
@@ -26,7 +27,7 @@ def test_a_run_is_a_process_of_its_own_forked_from_the_warm_one(
     pool.wait_for(run, "Completed")
     told = json.loads((tmp_path / "told").read_text())
     assert told["parent"] in [server.pid for server in find_fork_servers(worker)]
-    assert not psutil.pid_exists(told["pid"])
+    wait_until(lambda: not psutil.pid_exists(told["pid"]), "the run's process ended")
 
 
 def test_a_run_has_the_environment_and_the_folder_of_its_deployment(pool: Pool, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.integration.workers.system import Pool, read_lines, wait_for_lines, wait_until
+from tests.integration.workers.system import Pool, read_lines, wait_for_lines
+from tests.waiting import wait_until
 
 
 def test_a_worker_that_is_told_to_stop_lets_its_run_end_and_takes_no_other(
