@@ -69,8 +69,9 @@ class Notices:
                     async for event in events:
                         self._take(event)
             except Exception as error:  # noqa: BLE001 - the client raises a bare Exception when it is refused
-                if self.is_connected.is_set():
-                    logger.warning("The event stream was lost; runs are found by polling until it is back: %s", error)
+                # Once for each outage, also when the server never let it in.
+                if pause == RECONNECT_SECONDS[0]:
+                    logger.warning("No event stream; runs are found by polling until there is one: %s", error)
             self.is_connected.clear()
             await asyncio.sleep(pause)
             pause = min(2 * pause, longest)
