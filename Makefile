@@ -42,7 +42,7 @@ conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
 
 survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls, many random examples
-	@scripts/install_test_servers
+	@scripts/install_test_servers postgresql
 	$(PY) -m pytest -m slow $(TESTS)
 
 client-wheel: venv-test ## Build the wheel that callers install (tasks, shim, celery_app, celery_bridge) into dist/
