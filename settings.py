@@ -4,107 +4,51 @@
 `DATA_DIR`.
 """
 
-import json
-from email.utils import parseaddr
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from database_urls import ASYNC_DRIVERS, SQL_SERVER
 from errors import SettingsError
+from setting_values import (
+    Encryption,
+    Host,
+    Isolation,
+    Locale,
+    Locales,
+    Port,
+    PrefectApiUrl,
+    SecretMailUrl,
+    SecretUrl,
+    Sender,
+    Share,
+    Timezone,
+)
 
 REPOSITORY = Path(__file__).resolve().parent
 
-# What people write -> the asynchronous driver that the suite runs on.
-ASYNC_DRIVERS = {
-    "mysql": "mysql+aiomysql",
-    "mariadb": "mysql+aiomysql",
-    "mssql": "mssql+aioodbc",
-    "sqlite": "sqlite+aiosqlite",
+# The separate settings that stand in place of a URL of SQL Server.
+_PARTS = {
+    "host": "The SQL Server of {system}, in place of a URL: name or address, `server\\instance` for a named instance. "
+    "Default: none; `{prefix}_DATABASE_URL` counts.",
+    "port": "Port of `{prefix}_HOST`. Default: 1433, or what the named instance says.",
+    "database": "Name of the database on `{prefix}_HOST`. Default: none.",
+    "user": "Account on `{prefix}_HOST`. Default: the process's own (Kerberos).",
+    "password": "Password of `{prefix}_USER`. Default: none.",
+    "encryption": "How connections to {system} are encrypted: `verified` (the server's certificate is checked), "
+    "`strict` (the same, TLS from the first byte), `unverified`, `off`. Default: `verified`, or what the URL says.",
+    "ca_file": "Certificates of the authorities that may vouch for the server of {system}, a PEM file (FreeTDS only). "
+    "Default: the system's.",
 }
 
 
-# How the connection to the mail server is encrypted: not at all, by STARTTLS, from the first byte.
-MAIL_SCHEMES = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
-LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
-
-
-def _to_secret_url(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        url = make_url(value)
-    except (ArgumentError, ValueError):
-        raise ValueError("is not a database URL (the text is not shown: it may hold a password)") from None
-    dialect = url.get_backend_name()
-    if dialect not in ASYNC_DRIVERS:
-        raise ValueError(f"names the database {dialect!r}; supported are {', '.join(ASYNC_DRIVERS)}")
-    return SecretStr(url.set(drivername=ASYNC_DRIVERS[dialect]).render_as_string(hide_password=False))
-
-
-def _check_timezone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"{name!r} is not a time zone of the IANA database")
-    return name
-
-
-def _check_prefect_api_url(address: str) -> str:
-    if not (address.startswith(("http://", "https://")) and address.rstrip("/").endswith("/api")):
-        raise ValueError(
-            f"{address!r} is not the address of a Prefect server's API: http:// or https:// first, /api last"
-        )
-    return address.rstrip("/")
-
-
-def _to_secret_mail_url(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        parts = urlsplit(value)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is not a mail server's URL (the text is not shown: it may hold a password)") from None
-    if parts.scheme not in MAIL_SCHEMES or not host:
-        raise ValueError(
-            f"is not a mail server's URL: it begins with {', '.join(MAIL_SCHEMES)} and names a host "
-            "(the text is not shown: it may hold a password)"
-        )
-    if parts.password and parts.scheme == "smtp" and host not in LOOPBACK_HOSTS:
-        raise ValueError(
-            f"would send the password to {host} unencrypted: begin with smtp+starttls:// or smtps:// instead"
-        )
-    return SecretStr(value)
-
-
-def _check_sender(text: str) -> str:
-    address = parseaddr(text)[1]
-    if not text.isprintable() or not all(address.rpartition("@")[::2]):
-        raise ValueError(f"{text!r} is neither an address nor a name with an address in angle brackets")
-    return text
-
-
-def _parse_locales(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        named = json.loads(value)
-    except ValueError as error:
-        raise ValueError(f"is not JSON: {error}") from None
-    if not isinstance(named, dict) or not all("@" in key for key in named):
-        raise ValueError("is not a JSON object whose keys are addresses or domains with their @")
-    return {key.lower(): locale for key, locale in named.items()}
-
-
-SecretUrl = Annotated[SecretStr, BeforeValidator(_to_secret_url)]
-SecretMailUrl = Annotated[SecretStr, BeforeValidator(_to_secret_mail_url)]
-Locale = Literal["en", "ar"]
-Share = Annotated[float, Field(ge=0, le=1)]
+def _part(prefix: str, system: str, part: str, example: str) -> Any:
+    return Field(None, description=_PARTS[part].format(prefix=prefix, system=system), examples=[example])
 
 
 class Settings(BaseSettings):
@@ -124,15 +68,56 @@ class Settings(BaseSettings):
     )
     hris_database_url: SecretUrl | None = Field(
         None,
-        description="The HRIS (SQL Server, only read). Default: `hris.sqlite3` below `DATA_DIR`.",
-        examples=["mssql+aioodbc://reader:password@hris.example.org/HMIS-AMH?driver=ODBC+Driver+18+for+SQL+Server"],
+        description="The HRIS (SQL Server, only read): a URL or an ODBC connection string. Default: `hris.sqlite3` "
+        "below `DATA_DIR`.",
+        examples=["mssql://reader:password@hris.example.org/HMIS-AMH"],
     )
+    hris_host: Host | None = _part("HRIS", "the HRIS", "host", "hris.example.org")
+    hris_port: Port | None = _part("HRIS", "the HRIS", "port", "1433")
+    hris_database: str | None = _part("HRIS", "the HRIS", "database", "HMIS-AMH")
+    hris_user: str | None = _part("HRIS", "the HRIS", "user", "reader")
+    hris_password: SecretStr | None = _part("HRIS", "the HRIS", "password", "password")
+    hris_encryption: Encryption | None = _part("HRIS", "the HRIS", "encryption", "verified")
+    hris_ca_file: Path | None = _part("HRIS", "the HRIS", "ca_file", "/etc/hr-flows/authority.pem")
     biostar_database_url: SecretUrl | None = Field(
         None,
-        description="BioStar 2 (SQL Server, only read). Default: `biostar.sqlite3` below `DATA_DIR`.",
-        examples=["mssql+aioodbc://reader:password@doors.example.org/BioStar2_ac?driver=ODBC+Driver+18+for+SQL+Server"],
+        description="BioStar 2 (SQL Server, only read): a URL or an ODBC connection string. Default: `biostar.sqlite3` "
+        "below `DATA_DIR`.",
+        examples=["Server=doors.example.org,1433;Database=BioStar2_ac;UID=reader;PWD={pass;word}"],
     )
-    prefect_api_url: Annotated[str, AfterValidator(_check_prefect_api_url)] | None = Field(
+    biostar_host: Host | None = _part("BIOSTAR", "BioStar", "host", "doors.example.org\\BIOSTAR")
+    biostar_port: Port | None = _part("BIOSTAR", "BioStar", "port", "1433")
+    biostar_database: str | None = _part("BIOSTAR", "BioStar", "database", "BioStar2_ac")
+    biostar_user: str | None = _part("BIOSTAR", "BioStar", "user", "reader")
+    biostar_password: SecretStr | None = _part("BIOSTAR", "BioStar", "password", "password")
+    biostar_encryption: Encryption | None = _part("BIOSTAR", "BioStar", "encryption", "verified")
+    biostar_ca_file: Path | None = _part("BIOSTAR", "BioStar", "ca_file", "/etc/hr-flows/authority.pem")
+    sql_server_driver: str | None = Field(
+        None,
+        description="The ODBC driver for SQL Server: a name that unixODBC knows, or a library's path. Default: "
+        "Microsoft's driver 18, else FreeTDS, where they are found.",
+        examples=["FreeTDS"],
+    )
+    sql_server_isolation: Isolation = Field(
+        "READ COMMITTED",
+        description="Isolation of what is read from SQL Server: `READ COMMITTED` or `SNAPSHOT`.",
+        examples=["SNAPSHOT"],
+    )
+    sql_server_login_timeout: int = Field(
+        15,
+        ge=1,
+        le=600,
+        description="Seconds that SQL Server may take to let us in.",
+        examples=["15"],
+    )
+    sql_server_statement_timeout: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="Seconds that SQL Server may take for one statement.",
+        examples=["300"],
+    )
+    prefect_api_url: PrefectApiUrl | None = Field(
         None,
         description="The Prefect server's API, read by Prefect too. Default: `make up` starts a private server.",
         examples=["http://127.0.0.1:4200/api"],
@@ -142,7 +127,7 @@ class Settings(BaseSettings):
         description="File that says which tables and columns of the HRIS hold what.",
         examples=["/etc/hr-flows/our_hris.toml"],
     )
-    site_timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+    site_timezone: Timezone = Field(
         "Africa/Cairo",
         description="Time zone of the site: naive times of the HRIS are local to it, schedules are told in it.",
         examples=["Africa/Cairo"],
@@ -164,6 +149,14 @@ class Settings(BaseSettings):
         description="Largest share of an entity's source rows that may be rejected before the replication fails.",
         examples=["0.05"],
     )
+    run_lease_seconds: int = Field(
+        45,
+        ge=3,
+        le=3600,
+        description="Seconds after which runs of a worker that is not heard of are taken over by another machine's; it "
+        "says that it lives three times as often. Only where the application database is MariaDB.",
+        examples=["45"],
+    )
     attendance_months_back: int = Field(
         2,
         ge=1,
@@ -177,7 +170,7 @@ class Settings(BaseSettings):
         "private authority. Default: mails are printed and written as `.eml` files below `DATA_DIR`, `mail/`.",
         examples=["smtp+starttls://hr:password@mail.example.org:587"],
     )
-    mail_from: Annotated[str, AfterValidator(_check_sender)] = Field(
+    mail_from: Sender = Field(
         "HR Flows <no-reply@localhost>",
         description="The sender of all mails: an address, or a name and an address in angle brackets.",
         examples=["Meal requests <meals@example.org>"],
@@ -187,7 +180,7 @@ class Settings(BaseSettings):
         description="Language of the mails to recipients that `MAIL_LOCALES` does not name: `en` or `ar`.",
         examples=["ar"],
     )
-    mail_locales: Annotated[dict[str, Locale], NoDecode, BeforeValidator(_parse_locales)] = Field(
+    mail_locales: Locales = Field(
         default_factory=dict,
         description="Languages of recipients: JSON of addresses, or of domains with their `@`. Default: none is named.",
         examples=['{"@ar.example.org": "ar", "sara@example.org": "en"}'],
@@ -212,6 +205,49 @@ class Settings(BaseSettings):
     def _strip(cls, values: Any) -> Any:
         return {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
 
+    @model_validator(mode="after")
+    def _check_sources(self) -> "Settings":
+        for prefix in ("hris", "biostar"):
+            self._check_source(prefix)
+        return self
+
+    def _check_source(self, prefix: str) -> None:
+        url: SecretStr | None = getattr(self, f"{prefix}_database_url")
+        given = [part for part in _PARTS if getattr(self, f"{prefix}_{part}") is not None]
+        address = [f"{prefix}_{part}".upper() for part in given if part not in {"encryption", "ca_file"}]
+        if url is not None:
+            if address:
+                raise ValueError(
+                    f"{address[0]}: stands beside {prefix.upper()}_DATABASE_URL. Set the one or the others"
+                )
+            said = make_url(url.get_secret_value()).query
+            for part in given:
+                if part in said and said[part] != str(getattr(self, f"{prefix}_{part}")):
+                    name = f"{prefix}_{part}".upper()
+                    raise ValueError(f"{name}: is not what {prefix.upper()}_DATABASE_URL says. Say it in one place")
+        elif address and not {"host", "database"} <= set(given):
+            raise ValueError(
+                f"{address[0]}: needs {prefix.upper()}_HOST and {prefix.upper()}_DATABASE. Set them too, or "
+                f"{prefix.upper()}_DATABASE_URL in place of all"
+            )
+
+    def _source_url(self, prefix: str, filename: str) -> URL:
+        url = self._url(getattr(self, f"{prefix}_database_url"), filename)
+        if (host := getattr(self, f"{prefix}_host")) is not None:
+            password: SecretStr | None = getattr(self, f"{prefix}_password")
+            url = URL.create(
+                ASYNC_DRIVERS[SQL_SERVER],
+                username=getattr(self, f"{prefix}_user"),
+                password=None if password is None else password.get_secret_value(),
+                host=host,
+                port=getattr(self, f"{prefix}_port"),
+                database=getattr(self, f"{prefix}_database"),
+            )
+        if url.get_backend_name() != SQL_SERVER:
+            return url
+        values = {part: getattr(self, f"{prefix}_{part}") for part in ("encryption", "ca_file")}
+        return url.update_query_dict({part: str(value) for part, value in values.items() if value is not None})
+
     def _url(self, configured: SecretStr | None, filename: str) -> URL:
         if configured is not None:
             return make_url(configured.get_secret_value())
@@ -225,17 +261,18 @@ class Settings(BaseSettings):
     @property
     def hris_url(self) -> URL:
         """The HRIS's URL with the asynchronous driver."""
-        return self._url(self.hris_database_url, "hris.sqlite3")
+        return self._source_url("hris", "hris.sqlite3")
 
     @property
     def biostar_url(self) -> URL:
         """BioStar's URL with the asynchronous driver."""
-        return self._url(self.biostar_database_url, "biostar.sqlite3")
+        return self._source_url("biostar", "biostar.sqlite3")
 
     @property
     def has_biostar(self) -> bool:
         """Whether there is a BioStar to ask: one is configured, or the embedded file is there."""
-        return self.biostar_database_url is not None or (self.data_dir / "biostar.sqlite3").exists()
+        url = self.biostar_url
+        return url.get_backend_name() != "sqlite" or Path(url.database or "").exists()
 
     @property
     def mail_folder(self) -> Path:
@@ -270,12 +307,15 @@ def get_settings() -> Settings:
 
 
 def _describe(problem: Any) -> str:
+    text: str = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        # About several settings together: the text names them, and the input would be all of them.
+        return text
     name = str(problem["loc"][0])
-    text = problem["msg"].removeprefix("Value error, ")
     field = Settings.model_fields[name]
     example = field.examples[0] if field.examples else ""
     value = problem["input"]
     # A URL may hold a password, and other checks name the value themselves.
-    if not name.endswith("_url") and str(value) not in text:
+    if not name.endswith(("_url", "_password")) and str(value) not in text:
         text = f"{text} (it is {value!r})"
     return f"{name.upper()}: {text}. Set it in the environment or in .env, for example {name.upper()}={example}"

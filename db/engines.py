@@ -21,9 +21,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from db import fence
 from db.driver_connections import close_in_loop, close_without_loop, open_sqlite
 from db.sessions import LoopSession
 from errors import DatabaseError, DatabaseUnreachable
+from settings import get_settings
 
 # Seconds that a statement waits for a free pooled connection, or for SQLite's single writer, before it fails.
 POOL_TIMEOUT = 120
@@ -148,10 +150,12 @@ class Database:
         if url.get_backend_name() == "sqlite":
             engine = _make_sqlite_engine(url, writes=self._writes)
         elif url.get_backend_name() == "mysql":
-            engine = _make_pooled_engine(url, {"connect_timeout": CONNECT_TIMEOUT})
+            engine = _make_pooled_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT})
         else:
-            engine = _make_pooled_engine(url, {"timeout": CONNECT_TIMEOUT})
+            engine = _make_sql_server_engine(self.name, self.setting, url)
         event.listen(engine.sync_engine, "handle_error", self._explain_failed_connect)
+        if self._writes:
+            event.listen(engine.sync_engine, "commit", fence.check)
         return engine
 
     def _explain_failed_connect(self, context: ExceptionContext) -> None:
@@ -201,16 +205,27 @@ class LoopBoundEngine:
         return getattr(self._database.engine(), name)
 
 
-def _make_pooled_engine(url: URL, connect_args: dict[str, Any]) -> AsyncEngine:
+def _make_pooled_engine(url: URL, **options: Any) -> AsyncEngine:
     return create_async_engine(
         url,
-        connect_args=connect_args,
+        **options,
         pool_pre_ping=True,
         pool_size=5,
         max_overflow=15,
         pool_timeout=POOL_TIMEOUT,
         pool_recycle=1800,
     )
+
+
+def _make_sql_server_engine(name: str, setting: str, url: URL) -> AsyncEngine:
+    # Loads unixODBC, which only those need who have a SQL Server.
+    from db.sql_server.connection import make_connector
+
+    settings = get_settings()
+    connector = make_connector(name, setting, url, settings)
+    # The engine's own URL is for messages: the driver is given the connector's string.
+    shown = url.set(query={"driver": connector.driver.name})
+    return _make_pooled_engine(shown, async_creator=connector.connect, isolation_level=settings.sql_server_isolation)
 
 
 def _make_sqlite_engine(url: URL, *, writes: bool) -> AsyncEngine:

@@ -13,8 +13,8 @@ from settings import Settings  # noqa: E402  (found only after the line above)
 
 INTRODUCTION = """\
 Settings come from the environment, then from `.env` in the repository's folder. A wrong value stops the program at its
-start with the variable's name, what is wrong and an example. Database URLs are written as SQLAlchemy writes them; the
-asynchronous driver may be left out.
+start with the variable's name, what is wrong and an example. Database URLs are written as SQLAlchemy writes them, the
+asynchronous driver may be left out; ways to connect to SQL Server are in [sql-server.md](sql-server.md).
 """
 
 

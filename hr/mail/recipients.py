@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.tables import employee, user
-from settings import Locale, Settings
+from setting_values import Locale
+from settings import Settings
 
 # What a statement takes at once.
 ADDRESSES_AT_ONCE = 1_000

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from hr.mail.notices import Notice
 from hr.mail.recipients import Recipient
-from settings import Locale
+from setting_values import Locale
 
 TEMPLATES = Path(__file__).with_name("templates")
 # The older way to make messages: three times as fast, and the notice's values have been checked for what it lets pass.

@@ -22,7 +22,8 @@ from aiosmtplib import (
 
 from errors import MailServerUnreachable
 from hr.mail.rendering import Mail
-from settings import MAIL_SCHEMES, Settings
+from setting_values import MAIL_SCHEMES
+from settings import Settings
 
 SERVICE_CLOSING = 421
 TAKEN, REFUSED_FOR_NOW, REFUSED = range(200, 300), range(400, 500), range(500, 600)

@@ -12,6 +12,8 @@ from errors import SettingsError
 from scripts.document_settings import rendered_files
 from settings import REPOSITORY, Settings, get_settings, load_settings
 
+PARTS = ("HOST", "PORT", "DATABASE", "USER", "PASSWORD")
+
 
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
@@ -130,8 +132,44 @@ def test_every_setting_is_described_and_has_an_example() -> None:
 
 
 def test_every_example_is_a_value_that_is_taken(settings_environment: Callable[..., None]) -> None:
-    settings_environment(**{name.upper(): (field.examples or [""])[0] for name, field in Settings.model_fields.items()})
-    load_settings()
+    examples = {name.upper(): (field.examples or [""])[0] for name, field in Settings.model_fields.items()}
+    urls = {name: examples.pop(name) for name in ("HRIS_DATABASE_URL", "BIOSTAR_DATABASE_URL")}
+    settings_environment(**examples)
+    separate = load_settings()
+    assert separate.hris_url.render_as_string(hide_password=False) == (
+        "mssql+aioodbc://reader:password@hris.example.org:1433/HMIS-AMH"
+        "?ca_file=%2Fetc%2Fhr-flows%2Fauthority.pem&encryption=verified"
+    )
+    settings_environment(**urls | dict.fromkeys((f"HRIS_{part}" for part in PARTS), ""))
+    settings_environment(**dict.fromkeys((f"BIOSTAR_{part}" for part in PARTS), ""))
+    together = load_settings()
+    assert (together.biostar_url.port, together.biostar_url.password) == (1433, "pass;word")
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        (
+            {"HRIS_DATABASE_URL": "mssql://u:s3cret@host/db", "HRIS_HOST": "host"},
+            "HRIS_HOST: stands beside HRIS_DATABASE_URL",
+        ),
+        ({"BIOSTAR_USER": "u", "BIOSTAR_PASSWORD": "s3cret"}, "BIOSTAR_USER: needs BIOSTAR_HOST and BIOSTAR_DATABASE"),
+        (
+            {"HRIS_DATABASE_URL": "mssql://u:s3cret@host/db?Encrypt=no", "HRIS_ENCRYPTION": "verified"},
+            "HRIS_ENCRYPTION: is not what HRIS_DATABASE_URL says",
+        ),
+        ({"HRIS_HOST": "host,1433", "HRIS_DATABASE": "db"}, "HRIS_HOST: 'host,1433' is not a server's name"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    settings_environment: Callable[..., None], variables: dict[str, str], problem: str
+) -> None:
+    settings_environment(**variables)
+    with pytest.raises(SettingsError) as refusal:
+        load_settings()
+    assert str(refusal.value).startswith(problem)
+    assert "s3cret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("path", rendered_files(), ids=lambda path: path.name)

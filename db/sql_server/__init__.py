@@ -1,0 +1,1 @@
+"""Connections to Microsoft SQL Server: drivers, connection strings, what their errors mean."""
