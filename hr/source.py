@@ -221,20 +221,26 @@ def _chosen_posts(mapping: Mapping, dialect: str) -> FromClause:
     """Select one active post a person.
 
     Of several the first counts, by: its department exists, position, title, department. Nearly everyone has one, for
-    whom nothing need be looked up or sorted.
+    whom nothing need be looked up, sorted or grouped.
     """
     post = mapped_table(mapping, mapping.post, dialect)
     columns = _post_columns(mapping, post)
-    employee_id = columns.pop("employee_id")
+    employee_id = columns["employee_id"]
     active = is_set(mapping.post.is_active, post)
-    by_person = select(employee_id.label("employee_id")).where(active).group_by(employee_id)
-    only = by_person.add_columns(*(func.min(value).label(name) for name, value in columns.items()))
-    ranked = _ranked_posts(mapping, dialect, by_person.having(func.count() > 1).subquery("several"))
-    first = select(ranked.c.employee_id, *(ranked.c[name] for name in columns)).where(ranked.c.place == 1)
-    return union_all(only.having(func.count() == 1), first).subquery("post")
+    several = select(employee_id.label("employee_id")).where(active).group_by(employee_id).having(func.count() > 1)
+    holders = several.cte("several")
+    # An outer join, not NOT EXISTS: SQLite then begins to answer before it has gone through all posts.
+    only = (
+        select(*(value.label(name) for name, value in columns.items()))
+        .select_from(post.outerjoin(holders, holders.c.employee_id == employee_id))
+        .where(active, holders.c.employee_id.is_(None))
+    )
+    ranked = _ranked_posts(mapping, dialect, holders)
+    first = select(*(ranked.c[name] for name in columns)).where(ranked.c.place == 1)
+    return union_all(only, first).subquery("post")
 
 
-def _ranked_posts(mapping: Mapping, dialect: str, people: FromClause) -> FromClause:
+def _ranked_posts(mapping: Mapping, dialect: str, holders: FromClause) -> FromClause:
     post = mapped_table(mapping, mapping.post, dialect)
     department = mapped_table(mapping, mapping.department, dialect)
     department_id = department.c[mapping.department.id]
@@ -245,7 +251,7 @@ def _ranked_posts(mapping: Mapping, dialect: str, people: FromClause) -> FromCla
     return (
         select(*(value.label(name) for name, value in columns.items()), place.label("place"))
         .select_from(
-            post.join(people, people.c.employee_id == columns["employee_id"]).outerjoin(
+            post.join(holders, holders.c.employee_id == columns["employee_id"]).outerjoin(
                 department, department_id == columns["department_id"]
             )
         )
