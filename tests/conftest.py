@@ -11,11 +11,13 @@ from db import maria_database, migrate
 from db.engines import Database
 from settings import Settings, get_settings
 from tests import servers
+from tests.servers.tds import TdsServer, tds_server
 
 # Tests that share servers stay in one process: a second set of the same servers would cost more than it gains.
 GROUPS = {
     "callers": ("integration/shim/", "integration/mail/", "acceptance/test_reference"),
     "client wheel": ("acceptance/test_client_wheel",),
+    "sql server": ("integration/sqlserver/", "integration/test_sql_server"),
     "workers": ("integration/workers/",),
     "flows": (
         "integration/flows/",
@@ -89,6 +91,13 @@ def redis_server() -> Iterator[servers.RedisServer]:
 def prefect_server() -> Iterator[servers.PrefectServer]:
     """A private Prefect server on SQLite for this test process; it is shared, so tests look only at what they made."""
     with servers.prefect_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sql_server() -> Iterator[TdsServer]:
+    """A private TDS endpoint for this test process; it is shared, so tests make databases of their own."""
+    with tds_server() as server:
         yield server
 
 
