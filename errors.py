@@ -6,6 +6,9 @@ A message names the thing and its value, never a secret. Callers catch the branc
     |-- SettingsError            a setting is missing or wrong
     |-- DatabaseError            a database did not do what was asked
     |   |-- DatabaseUnreachable  no connection: host, port, name, account
+    |   |-- AccessDenied         the account is not let in, or lacks a right
+    |   |-- EncryptionRefused    no encryption, or a certificate that is not trusted
+    |   |-- StatementInterrupted ended for a reason that passes: deadlock, failover, time
     |   `-- SchemaMismatch       a table or column is not as the suite needs it
     |-- SourceError              an HRIS or BioStar is not as its mapping says
     |   |-- MappingError         the mapping file itself is wrong
@@ -37,6 +40,18 @@ class DatabaseError(SuiteError):
 
 class DatabaseUnreachable(DatabaseError):
     """No connection could be made, or it was lost."""
+
+
+class AccessDenied(DatabaseError):
+    """A server does not let the account in, or the account lacks a right; trying again does not help."""
+
+
+class EncryptionRefused(DatabaseError):
+    """A connection cannot be encrypted as wanted, or the server's certificate is not trusted."""
+
+
+class StatementInterrupted(DatabaseError):
+    """A server ended a statement for a reason that passes; the same statement may go through later."""
 
 
 class SchemaMismatch(DatabaseError):

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from database_urls import SQL_SERVER
 from db import fence
 from db.driver_connections import close_in_loop, close_without_loop, open_sqlite
 from db.sessions import LoopSession
@@ -153,10 +154,18 @@ class Database:
             engine = _make_pooled_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT})
         else:
             engine = _make_sql_server_engine(self.name, self.setting, url)
-        event.listen(engine.sync_engine, "handle_error", self._explain_failed_connect)
+        event.listen(engine.sync_engine, "handle_error", self._explain)
         if self._writes:
             event.listen(engine.sync_engine, "commit", fence.check)
         return engine
+
+    def _explain(self, context: ExceptionContext) -> None:
+        if self.url.get_backend_name() == SQL_SERVER:
+            from db.sql_server.failures import explain
+
+            explain(self.name, self.setting, self.url, context)
+        else:
+            self._explain_failed_connect(context)
 
     def _explain_failed_connect(self, context: ExceptionContext) -> None:
         if context.connection is not None or context.is_pre_ping:

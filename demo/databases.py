@@ -19,7 +19,8 @@ def prepare_embedded_databases(settings: Settings) -> list[str]:
         What was done, a sentence each.
     """
     done = []
-    if settings.hris_database_url is None and not (hris := Path(settings.hris_url.database or "")).exists():
+    embedded = settings.hris_database_url is None and settings.hris_host is None
+    if embedded and not (hris := Path(settings.hris_url.database or "")).exists():
         write_sample_hris(hris)
         done.append(f"wrote a sample HRIS of {HrisShape().people:,} people to {hris}")
     if settings.maria_database_url is None and (applied := migrate(settings)):

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run as current_run
 from db import maria_database
 from errors import NotFound
 from flows.artifacts import show_counts, show_table
-from flows.steps import database_step
+from flows.steps import database_step, fail_for_good
 from flows.tracking import TrackingHooks, close_lost_executions, track, track_attempts
 from hr.attendance import meal_request
 from hr.attendance import sync as attendance_sync
@@ -46,6 +46,7 @@ logger = get_structured_logger(__name__)
 
 @sync_attendance_task.flow(name=NAME, persist_result=True, **track(JOB))
 @track_attempts(JOB)
+@fail_for_good
 async def sync(
     execution_id: str | None = None,
     months_back: MonthsBack | None = None,
@@ -100,6 +101,7 @@ async def finish(planned: AttendanceSync, report: SyncReport, started: float) ->
 
 @sync_attendance_for_lines_task.flow(name=LINES_NAME, persist_result=True, **track(LINES_JOB))
 @track_attempts(LINES_JOB)
+@fail_for_good
 async def sync_lines(meal_request_line_ids: LineIds) -> dict[str, Any]:
     """Bring the attendance of some meal request lines in line with the HRIS, else with BioStar.
 
@@ -145,6 +147,7 @@ def _release_at_end(hooks: TrackingHooks) -> TrackingHooks:
     name=REQUEST_NAME, persist_result=True, **_release_at_end(track(REQUEST_JOB))
 )
 @track_attempts(REQUEST_JOB)
+@fail_for_good
 async def fetch_for_meal_request(meal_request_id: RowId) -> dict[str, Any]:
     """Note when the people of a new meal request first signed in that day; the request becomes pending in any case.
 

@@ -8,7 +8,7 @@ from prefect.runtime import flow_run
 
 from db.advisory_lock import AdvisoryLock
 from flows.progress import RunProgress, start_progress
-from flows.steps import database_step
+from flows.steps import database_step, fail_for_good
 from flows.tracking import close_lost_executions, track, track_attempts
 from hr import replication
 from hr.mapping import ENTITIES, EntityName
@@ -26,6 +26,7 @@ logger = get_structured_logger(__name__)
 
 @hris_replication_task.flow(name=NAME, persist_result=True, **track(JOB))
 @track_attempts(JOB)
+@fail_for_good
 async def replicate(
     execution_id: str | None = None,
     triggered_by_user_id: str | None = None,

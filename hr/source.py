@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
-from errors import SourceColumnMissing
+from errors import SourceColumnMissing, StatementInterrupted
 from hr.mapping import EntityName, Flag, Mapping, MappingFile, SourceTable
 
 
@@ -100,6 +100,8 @@ class Source:
 
     async def _explain(self, sections: Sequence[str], error: DBAPIError) -> None:
         """Look for what the source lacks of the mapping: a driver's own message rarely tells the line to mend."""
+        if isinstance(error, StatementInterrupted):
+            return
         for section in sections:
             source_table: SourceTable | None = getattr(self._file.mapping, section)
             if source_table is None:

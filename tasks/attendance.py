@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from shim import Within, shared_task
+from tasks.failures import PermanentFailure
 
 MonthsBack = Annotated[int, Within(1, 36)]
 # What a database's integer holds.
@@ -17,6 +18,7 @@ LineIds = Annotated[list[RowId], Within(1, 5_000)]
     max_retries=3,
     default_retry_delay=120,
     autoretry_for=(Exception,),
+    dont_autoretry_for=(PermanentFailure,),
     retry_backoff=True,
     retry_backoff_max=600,
     retry_jitter=True,
@@ -49,6 +51,7 @@ def sync_attendance_task(
     max_retries=3,
     default_retry_delay=60,
     autoretry_for=(Exception,),
+    dont_autoretry_for=(PermanentFailure,),
     retry_backoff=True,
 )
 def sync_attendance_for_lines_task(self: Any, meal_request_line_ids: LineIds) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def sync_attendance_for_lines_task(self: Any, meal_request_line_ids: LineIds) ->
     max_retries=3,
     default_retry_delay=60,
     autoretry_for=(Exception,),
+    dont_autoretry_for=(PermanentFailure,),
     retry_backoff=True,
 )
 def fetch_attendance_for_meal_request_task(self: Any, meal_request_id: RowId) -> dict[str, Any]:

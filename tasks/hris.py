@@ -3,6 +3,7 @@
 from typing import Any
 
 from shim import shared_task
+from tasks.failures import PermanentFailure
 
 
 @shared_task(
@@ -12,6 +13,7 @@ from shim import shared_task
     max_retries=3,
     default_retry_delay=120,
     autoretry_for=(Exception,),
+    dont_autoretry_for=(PermanentFailure,),
     retry_backoff=True,
     retry_backoff_max=600,
     retry_jitter=True,
