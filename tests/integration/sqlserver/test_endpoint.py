@@ -13,7 +13,7 @@ import pyodbc
 import pytest
 
 from tests.servers.tds import TdsServer
-from tests.servers.tds.drivers import DRIVERS, Driver, connection_string
+from tests.servers.tds.drivers import Driver, connection_string
 from tests.waiting import wait_until
 
 Connect = Callable[..., pyodbc.Connection]
@@ -44,12 +44,6 @@ MARKS = ", ".join("?" * len(ROW))
 DEADLOCK, LOGIN_FAILED, NO_TABLE, NO_COLUMN, NO_DATABASE = 1205, 18456, 208, 207, 4060
 # FreeTDS has no one word for a lost connection.
 LOST = r"08S01|Unexpected EOF|Unknown error \(0\)"
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    found: Driver = request.param
-    return found
 
 
 @pytest.fixture

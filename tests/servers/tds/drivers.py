@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import mssql_python_odbc  # type: ignore[import-untyped]  # the package has no types
+from sqlalchemy import URL
 
 from tests.servers.process import ServerError
 from tests.servers.tds.server import TdsServer
@@ -47,3 +48,24 @@ def connection_string(
         parts |= {"SERVER": f"127.0.0.1,{server.port}", "TrustServerCertificate": "yes"}
         parts["Encrypt"] = "yes" if encrypted else "no"
     return ";".join(f"{name}={value}" for name, value in (parts | replaced).items())
+
+
+def database_url(server: TdsServer, driver: Driver, database: str, **options: str) -> str:
+    """Give a URL for the suite's settings; the connection is encrypted, the certificate is not checked.
+
+    Args:
+        server: The server.
+        driver: Which driver.
+        database: The database.
+        options: What else stands in the URL's query.
+    """
+    url = URL.create(
+        "mssql",
+        username=server.user,
+        password=server.password,
+        host="127.0.0.1",
+        port=server.port,
+        database=database,
+        query={"driver": driver_name(driver), "encryption": "unverified"} | options,
+    )
+    return url.render_as_string(hide_password=False)
