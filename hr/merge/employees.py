@@ -3,8 +3,9 @@
 from sqlalchemy import Select, Subquery, Table, and_, delete, func, insert, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.bulk_load import insert_with_known_parents
 from db.staging import planned_employee, staged_employee
-from db.tables import employee
+from db.tables import department, employee
 from hr.merge.report import Counts, Findings
 from hr.merge.rows import Comparison, RowMerge, department_ids, find_rejected, reject, reject_repeated_ids
 
@@ -27,7 +28,8 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
     as_wanted = await _count(connection, staged_employee) - await _count(connection, candidates)
     await reject(connection, ENTITY, candidates, _of_unknown_department(candidates))
     await _reject_contested_codes(connection, candidates)
-    merge = RowMerge(employee, "id", _wanted(candidates), lambda row: row.c.is_active)
+    wanted = _wanted(candidates)
+    merge = RowMerge(employee, "id", wanted, lambda row: row.c.is_active)
     if candidates is staged_employee:
         comparison = Comparison.of_new(await _count(connection, candidates))
     else:
@@ -40,8 +42,11 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
         entity=ENTITY,
         values={"is_active": False},
     )
-    await _free_moving_codes(connection, candidates)
-    await merge.apply(connection, comparison)
+    if candidates is staged_employee:
+        await _insert_all(connection, wanted)
+    else:
+        await _free_moving_codes(connection, candidates)
+        await merge.apply(connection, comparison)
     counts.inserted = comparison.new
     counts.updated = comparison.updated
     counts.reactivated = comparison.reactivated
@@ -55,18 +60,18 @@ async def _choose_candidates(connection: AsyncConnection) -> Table:
     await connection.execute(delete(planned_employee))
     if (await connection.execute(select(employee.c.id).limit(1))).first() is None:
         return staged_employee
-    staged, department = staged_employee.c, department_ids()
+    staged, known = staged_employee.c, department_ids()
     differs = or_(
         employee.c.code.is_distinct_from(staged.code),
         employee.c.is_active.is_distinct_from(True),
-        employee.c.department_id.is_distinct_from(department.c.id),
-        and_(staged.department_hris_id.is_not(None), department.c.id.is_(None)),
+        employee.c.department_id.is_distinct_from(known.c.id),
+        and_(staged.department_hris_id.is_not(None), known.c.id.is_(None)),
         *(employee.c[name].is_distinct_from(staged[name]) for name in ("name_en", "name_ar", "title")),
     )
     rows = (
         select(*(staged[name] for name in _STAGED))
         .select_from(staged_employee)
-        .outerjoin(department, department.c.hris_id == staged.department_hris_id)
+        .outerjoin(known, known.c.hris_id == staged.department_hris_id)
         .outerjoin(employee, employee.c.id == staged.hris_id)
         .where(staged.is_refused.is_(False), differs)
     )
@@ -86,7 +91,7 @@ async def _count_kept(connection: AsyncConnection, candidates: Table) -> int:
 
 
 def _wanted(candidates: Table) -> Subquery:
-    rows, department = candidates.c, department_ids()
+    rows, known = candidates.c, department_ids()
     return (
         select(
             rows.hris_id.label("id"),
@@ -95,9 +100,9 @@ def _wanted(candidates: Table) -> Subquery:
             rows.name_ar,
             rows.title,
             literal(True).label("is_active"),
-            department.c.id.label("department_id"),
+            known.c.id.label("department_id"),
         )
-        .select_from(candidates.outerjoin(department, department.c.hris_id == rows.department_hris_id))
+        .select_from(candidates.outerjoin(known, known.c.hris_id == rows.department_hris_id))
         .where(rows.is_refused.is_(False))
         .subquery("wanted")
     )
@@ -113,11 +118,11 @@ def _refused(rows: Table, reason: str) -> Select[tuple[int, int, int, str]]:
 
 
 def _of_unknown_department(candidates: Table) -> Select[tuple[int, int, int, str]]:
-    hris_id, department = candidates.c.department_hris_id, department_ids()
+    hris_id, known = candidates.c.department_hris_id, department_ids()
     return (
         _refused(candidates, "unknown department")
-        .outerjoin(department, department.c.hris_id == hris_id)
-        .where(hris_id.is_not(None), department.c.id.is_(None))
+        .outerjoin(known, known.c.hris_id == hris_id)
+        .where(hris_id.is_not(None), known.c.id.is_(None))
     )
 
 
@@ -180,11 +185,17 @@ async def _free_moving_codes(connection: AsyncConnection, candidates: Table) -> 
 
     Each of them gets a code of its own in the same transaction. Codes are positive, so the negative ids are free.
     """
-    if candidates is staged_employee:
-        return
     asked_for = and_(
         candidates.c.code == employee.c.code,
         candidates.c.hris_id != employee.c.id,
         candidates.c.is_refused.is_(False),
     )
     await connection.execute(update(employee).values(code=-employee.c.id).where(asked_for))
+
+
+async def _insert_all(connection: AsyncConnection, wanted: Subquery) -> None:
+    """Insert the employees into a table that has none, which most of an initial replication's time goes into."""
+    # The departments are looked up by the statement itself; nobody can take one away before the end.
+    await connection.execute(select(department.c.id).with_for_update(read=True))
+    names = [column.name for column in wanted.c]
+    await insert_with_known_parents(connection, insert(employee).from_select(names, select(*wanted.c)))
