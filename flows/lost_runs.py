@@ -1,7 +1,8 @@
-"""Finds executions whose runs ended without a word, whatever the job, and makes their rows say so.
+"""Finds runs that ended without a word, whatever the job, and makes their states and rows say so.
 
-A process that dies tells nobody. On this machine it is looked for by its number; elsewhere Prefect misses its
-heartbeats, and an automation makes the run Crashed (`deployments/automations.py`).
+A process that dies tells nobody. A worker says that it has its runs by leases, which expire when it dies
+(`workers.leases`). Other runs are looked for on this machine by the number of their process; elsewhere Prefect misses
+their heartbeats, and an automation makes them Crashed (`deployments/automations.py`).
 """
 
 import socket
@@ -17,7 +18,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilterEndTime,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
+    FlowRunFilterStateName,
     FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterId,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
@@ -32,6 +36,9 @@ from flows.run_reports import STATUS_CODES, get_execution_id, get_job_id
 from flows.run_rules import SKIPPED
 from flows.tracking import close_ended_executions
 from utils.redaction import redact_text
+from workers.leases import Leases
+from workers.lost_runs import describe
+from workers.settling import may_be_tried_again, settle
 
 # Ends that are looked at again: more than the pause between two runs of the flow that calls this.
 LOOK_BACK = timedelta(minutes=15)
@@ -40,10 +47,41 @@ CLOCK_TOLERANCE = timedelta(seconds=2)
 # What a run's own report takes at most, with its repetitions.
 REPORT_TIME = timedelta(seconds=20)
 JOB = "schedule_sync"
+# Far longer than a worker takes to start a process, or is late for a retry.
+STRANDED_FOR = timedelta(minutes=10)
 # So long a message may lie with the broker while no Celery worker runs.
 LONGEST_WAIT = timedelta(days=1)
 
 repository = SchedulerRepository()
+
+
+async def settle_lost_runs(client: PrefectClient, work_pool_id: UUID, finder: str) -> list[str]:
+    """Bring runs to an end, or have them begin again, whose worker has not been heard of; workers do so too.
+
+    A run that no worker says to have, and that has neither begun nor come to its next attempt for `STRANDED_FOR`, was
+    left by a worker of another type, or by one that could not reach the application database.
+
+    Args:
+        client: A client of the Prefect server.
+        work_pool_id: Of the runs of this work pool.
+        finder: The calling run, named as the one that settles them.
+
+    Returns:
+        The runs that were settled.
+    """
+    leases = Leases(finder, lambda: work_pool_id, lambda _: None)
+    told = []
+    for lease in await leases.take_over_expired():
+        flow_run_id = UUID(lease.flow_run_id)
+        await settle(client, flow_run_id, describe(lease, leases.seconds))
+        await leases.release(flow_run_id)
+        told.append(str(flow_run_id))
+    for run in await _find_stranded(client, work_pool_id):
+        if await leases.take(run.id):
+            await settle(client, run.id, f"Nothing was heard of its worker for {STRANDED_FOR}.")
+            await leases.release(run.id)
+            told.append(str(run.id))
+    return told
 
 
 async def close_dead_executions(client: PrefectClient, current_run_id: str) -> list[str]:
@@ -129,6 +167,25 @@ async def note_waiting_runs(client: PrefectClient, deployed: Mapping[str, Deploy
                 await repository.record(session, JOB, _report_vain(execution))
                 closed.append(execution.execution_id)
     return closed
+
+
+async def _find_stranded(client: PrefectClient, work_pool_id: UUID) -> list[FlowRun]:
+    """Give runs that some process should have taken on long ago."""
+    latest = datetime.now(UTC) - STRANDED_FOR
+    runs = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Pending", "Submitting", "AwaitingRetry"])),
+            expected_start_time=FlowRunFilterExpectedStartTime.model_validate({"before_": latest}),
+        ),
+        work_pool_filter=WorkPoolFilter(id=WorkPoolFilterId(any_=[work_pool_id])),
+    )
+    return [
+        run
+        for run in runs
+        if run.state is not None
+        and max(run.state.timestamp, run.state.state_details.scheduled_time or run.state.timestamp) < latest
+        and (run.state.is_pending() or may_be_tried_again(run))
+    ]
 
 
 def _report_waiting(run: FlowRun) -> RunReport:

@@ -49,8 +49,8 @@ async def clean_history(
 
     Returns:
         `status`, `message`, `dry_run`, and the counts: `deleted_executions`, `deleted_locks` (released),
-        `deleted_instances` (marked as stopped), `deleted_staging_rows`, `deleted_deliveries`, `closed_executions`,
-        `deleted_prefect_runs`, `deleted_prefect_artifacts`.
+        `deleted_instances` (marked as stopped), `deleted_staging_rows`, `deleted_deliveries`, `deleted_leases`,
+        `closed_executions`, `deleted_prefect_runs`, `deleted_prefect_artifacts`.
     """
     now = datetime.now(UTC)
     run_id = flow_run.get_id() or ""

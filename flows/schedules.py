@@ -29,7 +29,7 @@ from deployments.sync import SyncReport, read_jobs, sync_schedules
 from deployments.sync_plan import WRITES, Action
 from errors import AlreadyRunning
 from flows.late_runs import make_missing_runs, skip_late_runs, skip_own_late_runs
-from flows.lost_runs import close_dead_executions, note_waiting_runs, record_unreported_ends
+from flows.lost_runs import close_dead_executions, note_waiting_runs, record_unreported_ends, settle_lost_runs
 from utils.structured_logger import get_structured_logger
 
 NAME = "schedule-sync"
@@ -59,6 +59,7 @@ async def sync(*, dry_run: bool = False) -> dict[str, Any] | State[None]:
         await skip_own_late_runs(client, deployment_id, run_id)
         jobs, deployed = await read_jobs(), await read_registered(client)
         skipped = await settle_late_runs(client, jobs, deployed, deployment_id)
+        await settle_runs(client, run_id)
         closed = await settle_history(client, deployed, str(run_id))
         try:
             report = await sync_schedules(client=client)
@@ -101,6 +102,13 @@ async def settle_late_runs(
     for told in skipped:
         logger.info(f"Skipped {told}")
     return len(skipped)
+
+
+async def settle_runs(client: PrefectClient, run_id: UUID) -> None:
+    """Have runs begin again, or end, whose worker is gone."""
+    pool = await client.read_work_pool(WORK_POOL)
+    for told in await settle_lost_runs(client, pool.id, f"{NAME} {run_id}"):
+        logger.warning(f"Settled the lost run {told}")
 
 
 async def settle_history(client: PrefectClient, deployed: dict[str, Deployed], run_id: str) -> int:

@@ -38,7 +38,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import OpenExecution, SchedulerRepository
-from db.maria_database import DatabaseSessionLocal
+from db import fence
+from db.maria_database import DatabaseSessionLocal, database
 from errors import DatabaseUnreachable, SuiteError
 from flows.run_reports import get_execution_id, report_failed_attempt, report_lost, report_skip, report_state
 from flows.run_rules import SKIPPED, find_reason_to_skip, take_reason_to_skip
@@ -113,10 +114,12 @@ def track_attempts(job_key: str) -> Callable[[AsyncFunction[P, R]], AsyncFunctio
                 return cast(R, Cancelled(message=f"{SKIPPED}{reason}"))
             with correlate(get_execution_id(context.flow_run)):
                 try:
-                    return await function(*args, **kwargs)
+                    result = await function(*args, **kwargs)
                 except Exception as error:
                     await _write(job_key, context.flow_run, report_failed_attempt(context.flow_run, error))
                     raise
+            await fence.confirm(database)
+            return result
 
         return attempt
 

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, tu
 
 from db.advisory_lock import hold_lock
 from db.engines import Database
+from db.leases import flow_run_lease
 from db.mail import mail_delivery
 from db.staging import staged_attendance
 from db.tables import scheduled_job_execution, scheduled_job_lock, scheduler_execution_status, scheduler_instance
@@ -28,6 +29,8 @@ BATCH_ROWS = 1_000
 HEARTBEAT_LIMIT = timedelta(minutes=5)
 # What an attendance sync staged longer ago was left by one whose process died.
 LONGEST_SYNC = timedelta(days=1)
+# A process that was taken for dead may wake up after so long, and must find that its run is another one's.
+LONGEST_STANDSTILL = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class CleanupReport:
         deleted_instances: Scheduler instances without a heartbeat that were marked as stopped.
         deleted_staging_rows: Rows that replications and attendance syncs left in their staging tables.
         deleted_deliveries: Mails, sent or refused longer ago than the retention, that are no longer remembered.
+        deleted_leases: Leases of runs that nobody has any more.
     """
 
     deleted_executions: int = 0
@@ -64,6 +68,7 @@ class CleanupReport:
     deleted_instances: int = 0
     deleted_staging_rows: int = 0
     deleted_deliveries: int = 0
+    deleted_leases: int = 0
 
     def counts(self) -> dict[str, int]:
         """Give the counts by name."""
@@ -96,6 +101,7 @@ async def clean(cleanup: Cleanup) -> CleanupReport:
         deleted_instances=await stop_silent_instances(cleanup),
         deleted_staging_rows=await empty_staging_tables(cleanup),
         deleted_deliveries=await forget_old_deliveries(cleanup),
+        deleted_leases=await forget_old_leases(cleanup),
     )
 
 
@@ -149,6 +155,12 @@ async def forget_old_deliveries(cleanup: Cleanup) -> int:
     table = mail_delivery
     is_old = table.c.updated_at < cleanup.now - cleanup.retention
     return await _delete(cleanup, table, and_(table.c.state.in_(KNOWN_ENDS), is_old))
+
+
+async def forget_old_leases(cleanup: Cleanup) -> int:
+    """Delete the leases of runs that nobody has had for a week: no process is left that could take one for its own."""
+    is_old = flow_run_lease.c.updated_at < cleanup.now - LONGEST_STANDSTILL
+    return await _delete(cleanup, flow_run_lease, and_(flow_run_lease.c.expires_at.is_(None), is_old))
 
 
 async def _delete(cleanup: Cleanup, table: Table, condition: ColumnElement[bool]) -> int:

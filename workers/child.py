@@ -8,7 +8,9 @@ module again (the tests of the worker do).
 import asyncio
 import logging
 import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 from prefect._internal.control_listener import configure_from_env
 from prefect._internal.metrics import RunMetrics
@@ -37,6 +39,8 @@ from workers.limits import limit_memory
 from workers.orders import Order
 from workers.surroundings import set_import_path, take_environment
 
+# An exit status like any other: the worker finds out by itself that the run is not its own any more.
+LEASE_LOST = 75
 SET_DIRECTORY = "prefect.deployments.steps.set_working_directory"
 
 
@@ -61,6 +65,7 @@ def carry_out(order: Order) -> int:
         None if deployment is None else DeploymentResponse.model_validate(deployment),
         Path(order.arguments["workspace_root"]),
         Path(order.arguments["manifest"]),
+        order.arguments["lease"],
     )
 
 
@@ -83,7 +88,9 @@ def execute_hook(kind: str, manifest: str, flow_run: str, state: str) -> int:
     return run_hook(["hook", kind, manifest, flow_run, state])
 
 
-def execute_run(flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path, manifest: Path) -> int:
+def execute_run(
+    flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path, manifest: Path, lease: str | None
+) -> int:
     """Prepare a run's code and run it.
 
     Args:
@@ -91,6 +98,7 @@ def execute_run(flow_run: FlowRun, deployment: DeploymentResponse | None, worksp
         deployment: Its deployment.
         workspace_root: The folder that the deployment's pull steps start in.
         manifest: Where to note what was prepared, for hooks that run later.
+        lease: The token of the run's lease, if it has one.
 
     Returns:
         The exit status: 0 also for a run that failed, which its state tells.
@@ -125,6 +133,8 @@ def execute_run(flow_run: FlowRun, deployment: DeploymentResponse | None, worksp
         os.execvpe(words[0], words, environment)  # noqa: S606 - what the stock worker does
     take_environment(environment)
     set_import_path(workspace.working_directory, environment)
+    if lease is not None:
+        _hold(flow_run, lease)
     return run_engine(flow_run, workspace.runtime_entrypoint)
 
 
@@ -148,6 +158,23 @@ def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
         with RunMetrics(flow_run, flow):
             _drive_run_flow_result(flow, run_flow(flow, flow_run=flow_run, error_logger=logger))  # type: ignore[arg-type]
     return 0
+
+
+def _hold(flow_run: FlowRun, lease: str) -> None:
+    """Have the suite's database refuse this process's writes once the run is somebody else's."""
+    try:
+        # Only now: the deployment's folder may have another version of it, or none.
+        from db import fence
+    except ImportError:
+        return
+    fence.hold(str(flow_run.id), lease, _stop)
+
+
+def _stop() -> NoReturn:
+    # Without a word to anybody: what there is to say, the run's new holder says.
+    print("This attempt was taken for dead and its run went on elsewhere: nothing more is written.", file=sys.stderr)  # noqa: T201
+    sys.stderr.flush()
+    os._exit(LEASE_LOST)
 
 
 def _enter_folder(deployment: DeploymentResponse | None, workspace_root: Path) -> PreparedWorkspace | None:

@@ -13,8 +13,8 @@ from prefect.states import Failed
 
 from workers.execution import Execution
 from workers.executions import Executions
-from workers.lost_runs import reschedule
 from workers.records import Records
+from workers.settling import reschedule
 
 AGAIN_SECONDS = 1.0
 TIMED_OUT = "TimedOut"
@@ -74,7 +74,20 @@ async def hand_back(client: PrefectClient, executions: Executions, execution: Ex
         current = await client.read_flow_run(execution.flow_run.id)
         # One that its own process made Crashed when it was ended begins again too.
         if current.state is None or not current.state.is_final() or current.state.is_crashed():
-            await reschedule(client, current, message)
+            await reschedule(client, current, message, at_once=True)
+    finally:
+        execution.settled.set()
+
+
+async def end_lost(executions: Executions, execution: Execution) -> None:
+    """Kill the process of a run that another worker has taken over, without a word about the run's state.
+
+    Args:
+        executions: The worker's runs.
+        execution: The run.
+    """
+    try:
+        await executions.kill(execution)
     finally:
         execution.settled.set()
 

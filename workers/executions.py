@@ -30,9 +30,10 @@ from prefect.utilities.processutils import sanitize_subprocess_env
 from workers.configuration import Configuration
 from workers.execution import Execution, RunProcess
 from workers.fork_client import ForkedProcess, ForkServers
-from workers.lost_runs import begins_again
+from workers.leases import Leases
 from workers.orders import Order
 from workers.records import Records
+from workers.settling import begins_again
 
 # Seconds in which a run that is to be cancelled gets its process.
 START_LIMIT = 30.0
@@ -45,18 +46,22 @@ class Executions:
         client: A client of the Prefect server.
         fork_servers: From which processes are forked.
         records: Where their processes are noted.
+        leases: By which others know whose they are.
         name: The worker's name.
     """
 
-    def __init__(self, client: PrefectClient, fork_servers: ForkServers, records: Records, name: str) -> None:
+    def __init__(
+        self, client: PrefectClient, fork_servers: ForkServers, records: Records, leases: Leases, name: str
+    ) -> None:
         self._client = client
         self._records = records
+        self._leases = leases
         self._fork_servers = fork_servers
         self._running: dict[UUID, Execution] = {}
         self._exits = AsyncExitStack()
         self._control = ControlChannel()
         self._processes = ProcessManager(on_remove=self._forget)
-        self._states = _States(client=client)
+        self._states = _States(client, leases)
         self._events = EventEmitter(runner_name=name, client=client)
         self._cancellations = CancellationManager(
             process_manager=self._processes,
@@ -80,6 +85,10 @@ class Executions:
     def running(self) -> list[Execution]:
         """The runs that are executed now."""
         return list(self._running.values())
+
+    def find(self, flow_run_id: UUID) -> Execution | None:
+        """Give a run if it is executed here now."""
+        return self._running.get(flow_run_id)
 
     @contextmanager
     def prepare(self, flow_run: FlowRun, configuration: Configuration) -> Iterator[Execution]:
@@ -187,6 +196,7 @@ class Executions:
                 "deployment": execution.configuration.describe_deployment(),
                 "workspace_root": str(execution.directory),
                 "manifest": str(execution.manifest),
+                "lease": self._leases.find_token(execution.flow_run.id),
             },
             environment=environment,
             directory=str(execution.directory),
@@ -249,12 +259,16 @@ class Executions:
 
 
 class _States(StateProposer):
-    """Prefect's, but for runs whose process died while they waited to be tried again: they are tried again."""
+    """Prefect's, but for runs whose process died and that may be tried again, and for those that another worker has."""
+
+    def __init__(self, client: PrefectClient, leases: Leases) -> None:
+        super().__init__(client=client)
+        self._leases = leases
 
     async def propose_crashed(self, flow_run: FlowRun, message: str) -> State | None:
         """Make a run Crashed, and give its state; None if it has another one."""
         try:
-            if await begins_again(self._client, flow_run.id, message):
+            if await self._leases.is_lost(flow_run.id) or await begins_again(self._client, flow_run.id, message):
                 return None
         except httpx.HTTPError as error:
             self._logger.warning("The state of the run %s is not known: %r", flow_run.name, error)

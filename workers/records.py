@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psutil
@@ -20,6 +21,7 @@ from prefect.settings import get_current_settings
 
 # The kernel counts process starts in hundredths of a second.
 CLOCK_TOLERANCE = 0.05
+RECORD_BYTES = 1000
 
 
 @dataclass
@@ -36,6 +38,16 @@ class Record:
     path: Path
     descriptor: int
 
+    @property
+    def token(self) -> str | None:
+        """The token of the run's lease."""
+        token: str | None = self._read().get("token")
+        return token
+
+    def note_token(self, token: str) -> None:
+        """Note the token of the run's lease."""
+        self._write({**self._read(), "token": token})
+
     def note_process(self, pid: int) -> None:
         """Note the run's process.
 
@@ -43,20 +55,29 @@ class Record:
             pid: Its process id.
         """
         with suppress(psutil.NoSuchProcess):
-            content = json.dumps({"pid": pid, "started": psutil.Process(pid).create_time()})
-            os.ftruncate(self.descriptor, 0)
-            os.pwrite(self.descriptor, content.encode(), 0)
+            self._write({**self._read(), "pid": pid, "started": psutil.Process(pid).create_time()})
 
     def find_process(self) -> psutil.Process | None:
         """Give the run's process if it still runs."""
-        content = os.pread(self.descriptor, 1000, 0)
+        noted = self._read()
         try:
-            noted = json.loads(content)
             process = psutil.Process(noted["pid"])
             is_same = abs(process.create_time() - noted["started"]) < CLOCK_TOLERANCE
             return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
-        except (json.JSONDecodeError, psutil.NoSuchProcess):
+        except (KeyError, psutil.NoSuchProcess):
             return None
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            noted: dict[str, Any] = json.loads(os.pread(self.descriptor, RECORD_BYTES, 0))
+        except json.JSONDecodeError:
+            # Nothing yet, or its worker died while it wrote.
+            return {}
+        return noted
+
+    def _write(self, noted: dict[str, Any]) -> None:
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, json.dumps(noted).encode(), 0)
 
     def close(self) -> None:
         """Remove the record: the run has come to an end, or was never taken."""
@@ -95,13 +116,19 @@ class Records:
         """Give a record that this worker holds."""
         return self._held.get(flow_run_id)
 
-    def release(self, flow_run_id: UUID) -> None:
-        """Remove a run's record, if this worker holds it and does not leave it to another one."""
-        if flow_run_id in self._left:
-            return
-        record = self._held.pop(flow_run_id, None)
+    def release(self, flow_run_id: UUID) -> bool:
+        """Remove a run's record, if this worker holds it and does not leave it to another one.
+
+        Args:
+            flow_run_id: The run.
+
+        Returns:
+            Whether it was removed.
+        """
+        record = None if flow_run_id in self._left else self._held.pop(flow_run_id, None)
         if record is not None:
             record.close()
+        return record is not None
 
     def leave(self, flow_run_id: UUID) -> None:
         """Keep a record although its run is over here: another worker will bring the run to an end."""

@@ -19,18 +19,21 @@ from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from workers.admission import admit
 from workers.configuration import Configuration, Limits
-from workers.endings import end_gracefully, enforce_time_limit, explain_memory_limit
+from workers.endings import end_gracefully, end_lost, enforce_time_limit, explain_memory_limit
 from workers.executions import Executions
 from workers.fork_client import ForkServers
-from workers.lost_runs import LostRuns, begins_again
+from workers.leases import Leases
+from workers.lost_runs import LostRuns
 from workers.notices import Notices, look_for_cancelling
 from workers.pace import Pace
 from workers.preloading import find_flow_modules
 from workers.records import Records, find_folder
+from workers.settling import begins_again
 
 OUTAGE_LOG_SECONDS = 60.0
 SERVER_ERROR = 500
 STATE_PAUSE = 0.05
+HELD_SECONDS = 1.0
 
 
 class WarmWorker(ProcessWorker):
@@ -61,6 +64,7 @@ class WarmWorker(ProcessWorker):
         self._main: asyncio.Task[Any] | None = None
         self._name_lock: int | None = None
         self._records: Records | None = None
+        self._leases = Leases(self.name, lambda: self.work_pool.id, self._end_lost_soon)
         self._lost: LostRuns | None = None
         self._finishing: set[UUID] = set()
 
@@ -91,15 +95,15 @@ class WarmWorker(ProcessWorker):
             await self._fork_servers.ensure()
             await super().__aenter__()
             self._records = Records(find_folder(self._work_pool_name))
-            self._executions = Executions(self.client, self._fork_servers, self._records, self.name)
+            self._executions = Executions(self.client, self._fork_servers, self._records, self._leases, self.name)
             await self._executions.__aenter__()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         self._watch_signals()
         cancelling = look_for_cancelling(self.client, self._executions, self._cancel_soon)
-        self._lost = LostRuns(self.client, self._records, self._pace.wake)
-        for work in (self._poll_when_due(), self._listen(), cancelling, self._lost.watch()):
+        self._lost = LostRuns(self.client, self._records, self._leases, self._pace.wake)
+        for work in (self._poll_when_due(), self._listen(), cancelling, self._lost.watch_machine()):
             self._spawn(work)
         return self
 
@@ -211,19 +215,26 @@ class WarmWorker(ProcessWorker):
     ) -> None:
         """Make a run Crashed, unless it was only waiting to be tried again."""
         try:
-            if await begins_again(self.client, flow_run.id, message):
+            if await self._leases.is_lost(flow_run.id) or await begins_again(self.client, flow_run.id, message):
                 return
         except httpx.HTTPError as error:
             self._log_outage(error)
         await super()._propose_crashed_state(flow_run, message, client)
 
     async def _propose_pending_state(self, flow_run: FlowRun) -> bool:
-        """Take a run, unless another worker on this machine has it."""
-        if self._records is None or self._records.hold(flow_run.id) is None:
+        """Take a run, unless another worker has it."""
+        if self._records is None or (record := self._records.hold(flow_run.id)) is None:
+            return False
+        is_free = await self._leases.take(flow_run.id)
+        if token := self._leases.find_token(flow_run.id):
+            record.note_token(token)
+        if not is_free:
+            self._records.release(flow_run.id)
+            self._spawn(self._wake_later())
             return False
         is_taken = await super()._propose_pending_state(flow_run)
         if not is_taken:
-            self._records.release(flow_run.id)
+            await self._release(flow_run.id)
         return is_taken
 
     async def _submit_run_and_capture_errors(
@@ -238,8 +249,7 @@ class WarmWorker(ProcessWorker):
         finally:
             self._finishing.discard(flow_run.id)
         # Only now: should the worker be stopped before, another one brings the run to an end.
-        if self._records is not None:
-            self._records.release(flow_run.id)
+        await self._release(flow_run.id)
         if self._notices is None or self._notices.has_waiting:
             # Its place is free.
             self._pace.wake()
@@ -285,8 +295,25 @@ class WarmWorker(ProcessWorker):
 
     async def _listen(self) -> None:
         await _wait_until(lambda: self._work_pool is not None)
+        if self._lost is not None:
+            self._spawn(self._leases.keep())
+            self._spawn(self._lost.watch_leases())
         self._notices = Notices(self.work_pool.id, self._pace.wake, self._cancel_soon)
         await self._notices.listen()
+
+    async def _release(self, flow_run_id: UUID) -> None:
+        if self._records is not None and self._records.release(flow_run_id):
+            await self._leases.release(flow_run_id)
+
+    async def _wake_later(self) -> None:
+        """Poll again for a run that its last holder has not left yet: no notice says when it does."""
+        await asyncio.sleep(HELD_SECONDS)
+        self._pace.wake()
+
+    def _end_lost_soon(self, flow_run_id: UUID) -> None:
+        execution = None if self._executions is None else self._executions.find(flow_run_id)
+        if self._executions is not None and execution is not None:
+            self._spawn(end_lost(self._executions, execution))
 
     def _cancel_soon(self, flow_run_id: UUID) -> None:
         if self._executions is not None:

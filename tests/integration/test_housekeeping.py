@@ -10,6 +10,7 @@ from sqlalchemy import RowMapping, Table, insert, select
 from api.repositories.scheduler_repository import SchedulerRepository
 from db.advisory_lock import hold_lock
 from db.engines import Database
+from db.leases import flow_run_lease
 from db.mail import mail_delivery
 from db.maria_database import DatabaseSessionLocal
 from db.staging import planned_employee, rejected_row, staged_attendance, staged_employee
@@ -167,6 +168,19 @@ async def test_mails_that_were_sent_or_refused_long_ago_are_forgotten_and_undeci
     assert (await clean(cleanup)).deleted_deliveries == 2
     left = {row["key"] for row in await read(cleanup.database, mail_delivery)}
     assert left == {f"young {state}" for state in states} | {"old pending", "old sending", "old unknown"}
+
+
+async def test_leases_that_nobody_has_had_for_a_week_are_deleted_and_held_ones_kept(cleanup: Cleanup) -> None:
+    old, young = NOW - timedelta(days=8), NOW - timedelta(days=6)
+    lease = {"work_pool_id": "p", "token": "t", "holder": "w", "host_name": "h"}
+    rows = [
+        lease | {"flow_run_id": name, "expires_at": expires_at, "updated_at": at}
+        for name, expires_at, at in (("old", None, old), ("young", None, young), ("held", NOW, old))
+    ]
+    await write(cleanup.database, flow_run_lease, *rows)
+    assert (await clean(replace(cleanup, dry_run=True))).deleted_leases == 1
+    assert (await clean(cleanup)).deleted_leases == 1
+    assert {row["flow_run_id"] for row in await read(cleanup.database, flow_run_lease)} == {"young", "held"}
 
 
 async def test_two_cleanups_at_once_are_refused(cleanup: Cleanup) -> None:

@@ -14,14 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, inspect, select, text
 
-from db import mail, maria_database, migrate, staging, tables
+from db import leases, mail, maria_database, migrate, staging, tables
 from db.engines import Database
 from errors import DatabaseUnreachable, SchemaMismatch
 from tests import servers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MIGRATIONS = len(list((REPOSITORY / "db" / "migrations" / "versions").glob("[0-9]*.py")))
-ALL_METADATA = (tables.metadata, staging.metadata, mail.metadata)
+ALL_METADATA = (tables.metadata, staging.metadata, mail.metadata, leases.metadata)
 ALL_TABLES = {name for metadata in ALL_METADATA for name in metadata.tables}
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,23 @@ def block(path: str) -> None:
 async def take_memory(megabytes: int) -> int:
     """Take memory."""
     return len(bytearray(megabytes * 1024 * 1024))
+
+
+@flow(retries=3, retry_delay_seconds=1)
+async def write_row(path: str) -> None:
+    """Write a row named after this process, as soon as there is a file beside `path` with the ending `.go`."""
+    from sqlalchemy import insert
+
+    from db.maria_database import DatabaseSessionLocal
+    from db.tables import scheduler_instance
+
+    tell(path, "begin")
+    while not Path(f"{path}.go").exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(POLL)
+    async with DatabaseSessionLocal.begin() as session:
+        values = {"instance_name": Path(path).name, "status": "running", "started_at": datetime.now(UTC)}
+        await session.execute(insert(scheduler_instance).values(id=str(os.getpid()), **values))
+    tell(path, "end")
 
 
 @flow(retries=1, retry_delay_seconds=5)

@@ -134,6 +134,7 @@ class Pool:
             "PYTHONPATH": str(REPOSITORY),
             "PYTHONUNBUFFERED": "1",
             "PREFECT_WORKER_QUERY_SECONDS": "120",
+            "DATA_DIR": str(self.folder),
         }
 
     @contextmanager
