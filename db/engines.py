@@ -26,7 +26,7 @@ from db import fence
 from db.driver_connections import close_in_loop, close_without_loop, open_sqlite
 from db.sessions import LoopSession
 from errors import DatabaseError, DatabaseUnreachable
-from settings import get_settings
+from settings import Settings, get_settings
 
 # Seconds that a statement waits for a free pooled connection, or for SQLite's single writer, before it fails.
 POOL_TIMEOUT = 120
@@ -85,13 +85,23 @@ class Database:
         url: Gives the URL; called when the first engine is made, not before.
         writes: Whether transactions write. On SQLite they then take the write lock at their begin, so that none fails
         half-way.
+        settings: Gives the settings that a SQL Server's driver needs; called when the first engine is made.
     """
 
-    def __init__(self, name: str, setting: str, url: Callable[[], URL], *, writes: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        setting: str,
+        url: Callable[[], URL],
+        *,
+        writes: bool,
+        settings: Callable[[], Settings] = get_settings,
+    ) -> None:
         self.name = name
         self.setting = setting
         self._url = url
         self._writes = writes
+        self._settings = settings
         self._engines: dict[asyncio.AbstractEventLoop, _LoopEngine] = {}
         self._inherited: list[_LoopEngine] = []
         self._lock = threading.Lock()
@@ -153,7 +163,7 @@ class Database:
         elif url.get_backend_name() == "mysql":
             engine = _make_pooled_engine(url, connect_args={"connect_timeout": CONNECT_TIMEOUT})
         else:
-            engine = _make_sql_server_engine(self.name, self.setting, url)
+            engine = _make_sql_server_engine(self.name, self.setting, url, self._settings())
         event.listen(engine.sync_engine, "handle_error", self._explain)
         if self._writes:
             event.listen(engine.sync_engine, "commit", fence.check)
@@ -226,11 +236,10 @@ def _make_pooled_engine(url: URL, **options: Any) -> AsyncEngine:
     )
 
 
-def _make_sql_server_engine(name: str, setting: str, url: URL) -> AsyncEngine:
+def _make_sql_server_engine(name: str, setting: str, url: URL, settings: Settings) -> AsyncEngine:
     # Loads unixODBC, which only those need who have a SQL Server.
     from db.sql_server.connection import make_connector
 
-    settings = get_settings()
     connector = make_connector(name, setting, url, settings)
     # The engine's own URL is for messages: the driver is given the connector's string.
     shown = url.set(query={"driver": connector.driver.name})

@@ -64,20 +64,13 @@ def adopt_or_create(connection: Connection, wanted: MetaData, written: Sequence[
         SchemaMismatch: An existing table cannot serve; nothing was changed. The message names each column and
             what to do.
     """
-    inspector = inspect(connection)
-    existing = set(inspector.get_table_names())
-    rules = {rule.name: rule for rule in written}
-    problems = [
-        problem
-        for table in wanted.sorted_tables
-        if table.name in existing
-        for problem in _find_problems(inspector, table, rules.get(table.name))
-    ]
-    if problems:
+    if problems := find_problems(connection, wanted, written):
         raise SchemaMismatch(
             "the existing tables of the application database cannot be adopted; nothing was changed:\n"
             + "\n".join(f"- {problem}" for problem in problems)
         )
+    inspector = inspect(connection)
+    existing = set(inspector.get_table_names())
     options = new_table_options(connection)
     for table in wanted.sorted_tables:
         if table.name not in existing:
@@ -87,6 +80,28 @@ def adopt_or_create(connection: Connection, wanted: MetaData, written: Sequence[
                     key.parent.type = actual_type(inspector, key.column.table.name, key.column.name)
             table.dialect_kwargs.update(options)
             table.create(connection)
+
+
+def find_problems(connection: Connection, wanted: MetaData, written: Sequence[WrittenTable] = ()) -> list[str]:
+    """Look at the tables that exist for what would keep the suite from using them; changes nothing.
+
+    Args:
+        connection: To the database.
+        wanted: The tables that the suite uses; those that do not exist are passed over.
+        written: Which of them the suite writes, and what it writes there.
+
+    Returns:
+        A sentence for each problem, with what to do.
+    """
+    inspector = inspect(connection)
+    existing = set(inspector.get_table_names())
+    rules = {rule.name: rule for rule in written}
+    return [
+        problem
+        for table in wanted.sorted_tables
+        if table.name in existing
+        for problem in _find_problems(inspector, table, rules.get(table.name))
+    ]
 
 
 def new_table_options(connection: Connection) -> dict[str, str]:

@@ -102,37 +102,57 @@ class Source:
         """Look for what the source lacks of the mapping: a driver's own message rarely tells the line to mend."""
         if isinstance(error, StatementInterrupted):
             return
-        for section in sections:
-            source_table: SourceTable | None = getattr(self._file.mapping, section)
-            if source_table is None:
-                continue
-            async with self._database.engine().connect() as connection:
-                await self._check_section(connection, section, source_table, error)
+        if problem := await self.find_problem(sections):
+            raise SourceColumnMissing(problem) from error
 
-    async def _check_section(
-        self, connection: AsyncConnection, section: str, source_table: SourceTable, error: DBAPIError
-    ) -> None:
+    async def find_problem(self, sections: Sequence[str]) -> str | None:
+        """Look for the first table or column of the mapping that the source lacks, or the account may not read.
+
+        Args:
+            sections: The mapping's sections to look at; those that it leaves out are passed over.
+
+        Returns:
+            What is missing, where it is named and what to do; None if all is there.
+
+        Raises:
+            DatabaseUnreachable: No connection.
+        """
+        async with self._database.engine().connect() as connection:
+            for section in sections:
+                source_table: SourceTable | None = getattr(self._file.mapping, section)
+                if source_table is None:
+                    continue
+                if problem := await self._find_problem_of(connection, section, source_table):
+                    return problem
+        return None
+
+    async def _find_problem_of(
+        self, connection: AsyncConnection, section: str, source_table: SourceTable
+    ) -> str | None:
         named = mapped_table(self._file.mapping, source_table, connection.dialect.name)
         label = ".".join(
             part for part in (self._file.mapping.qualified_schema(source_table), source_table.table) if part
         )
         if not await _can_select(connection, select(literal(1)).select_from(named)):
-            raise SourceColumnMissing(
+            return (
                 f"{self._database.name} has no table {label} that this account may read; it is named in "
                 f"{self._file.place(section, 'table')}. Correct the mapping or grant the account SELECT"
-            ) from error
+            )
         for name, key in source_table.column_keys().items():
             if not await _can_select(connection, select(named.c[name])):
-                raise SourceColumnMissing(
+                return (
                     f"{self._database.name} has no column {name!r} in {label} that this account may read; it is named "
                     f"in {self._file.place(section, key)}. Correct the mapping or grant the account SELECT"
-                ) from error
+                )
+        return None
 
 
 async def _can_select(connection: AsyncConnection, statement: Select[Any]) -> bool:
     try:
         await connection.execute(statement.where(literal(1) == literal(0)))
-    except DBAPIError:
+    except DBAPIError as error:
+        if isinstance(error, StatementInterrupted):
+            raise
         await connection.rollback()
         return False
     return True

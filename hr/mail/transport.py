@@ -135,6 +135,16 @@ class SmtpTransport:
                 await client.quit(timeout=QUIT_SECONDS)
             client.close()
 
+    async def greet(self) -> str:
+        """Connect and log in as for a mail, and send none; gives how the connection is encrypted, empty if it is not.
+
+        Raises:
+            MailServerUnreachable: There is no connection to be had, or the server does not let us in.
+        """
+        client = await self._connected()
+        cipher = client.get_transport_info("cipher")
+        return "" if cipher is None else f"{cipher[1]}, {cipher[0]}"
+
     async def _announce(self, mail: Mail) -> Answer | None:
         """Tell the server from whom and to whom; gives its answer if it does not want the mail."""
         client = await self._connected()
