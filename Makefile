@@ -34,6 +34,9 @@ down: ## Stop what make up started
 deploy: venv ## Bring the Prefect server of PREFECT_API_URL to what prefect.yaml says
 	$(PY) -m deployments deploy
 
+doctor: venv ## Look at every configured system and say what is wrong (DOCTOR="--json hris": see python -m db doctor --help)
+	@$(PY) -m db doctor $(DOCTOR)
+
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
 	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
@@ -68,4 +71,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy venv-test test conformance survival client-wheel bench lint lock clean
+.PHONY: help venv demo up down deploy doctor venv-test test conformance survival client-wheel bench lint lock clean

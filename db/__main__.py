@@ -41,7 +41,36 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     migrate_parser.add_argument("--check", action="store_true", help="only tell what would be applied; change nothing")
     migrate_parser.set_defaults(run=_migrate)
+    _add_doctor(commands)
     return parser
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    # The doctor stands above this package; only its command is here.
+    from doctor import SYSTEMS
+
+    parser = commands.add_parser(
+        "doctor",
+        help="look at every system that the suite is connected to, and say what is wrong and what to do",
+        description="Look at every configured system: whether it answers, how fast and in which version, whether the "
+        "connection is encrypted, the account has the rights and the tables are as the suite needs them, and whether "
+        "the clocks agree. Nothing is changed; in Redis a key is written and deleted. All are looked at at once.",
+        epilog="Exit status: 0 all is well or only warned about, 1 something failed, 2 wrong usage.",
+    )
+    parser.add_argument(
+        "systems", nargs="*", choices=[*SYSTEMS, []], metavar="SYSTEM", help=f"only these of: {', '.join(SYSTEMS)}"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=15.0, metavar="SECONDS", help="how long each system may take (default: 15)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: status, and findings with what to do")
+    parser.set_defaults(run=_doctor)
+
+
+async def _doctor(options: argparse.Namespace) -> int:
+    from doctor.command import diagnose
+
+    return OK if await diagnose(options.systems, options.timeout, as_json=options.json) else FAILED
 
 
 async def _migrate(options: argparse.Namespace) -> int:
