@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from httpx import HTTPError
+from sqlalchemy.exc import DBAPIError
+
 from errors import SuiteError
 from utils.redaction import redact_text
 
@@ -79,7 +82,7 @@ async def _examine_one(system: str, look: Examination, limit: float) -> list[Fin
                 "Look at the server and the network, or give it longer with --timeout",
             )
         )
-    except SuiteError as error:
+    except (SuiteError, DBAPIError, HTTPError) as error:
         findings.append(_redact(from_error(system, "reachable", error)))
     return findings
 

@@ -142,9 +142,10 @@ async def _examine_prefect_server(client: PrefectClient) -> AsyncIterator[Findin
 
 async def _check_workers(client: PrefectClient) -> Finding:
     try:
-        workers = await client.read_workers_for_work_pool(WORK_POOL)
+        await client.read_work_pool(WORK_POOL)
     except ObjectNotFound:
         return Finding(PREFECT, "workers", Status.FAILURE, f"there is no work pool {WORK_POOL!r}", "Run `make deploy`")
+    workers = await client.read_workers_for_work_pool(WORK_POOL)
     online = [worker.name for worker in workers if str(getattr(worker.status, "value", worker.status)) == "ONLINE"]
     if online:
         return Finding(PREFECT, "workers", Status.OK, f"{len(online)} online: {', '.join(sorted(online))}")

@@ -23,6 +23,7 @@ GROUPS = {
         "integration/flows/",
         "integration/schedules/",
         "integration/test_deploy",
+        "integration/test_doctor",
         "integration/test_local_system",
         "acceptance/test_prefect_ui",
     ),
