@@ -1,13 +1,14 @@
 """The suite's own tables in the application database: where a replication stages what it read, plans and notes what it
 refused.
 
-They hold one replication at a time, are emptied when the next begins, and mean nothing in between. Texts compare to the
+They hold one replication at a time and mean nothing to others. Most are emptied when the next one begins; the staged
+employees stay, so that the next one need not stage again those of whom the source says the same. Texts compare to the
 letter.
 """
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Date, Index, Integer, MetaData, Numeric, String, Table, false
+from sqlalchemy import BigInteger, Boolean, Column, Date, Index, Integer, MetaData, Numeric, String, Table, false
 
 from db.columns import UtcDateTime, exact_text
 
@@ -44,7 +45,12 @@ staged_department = Table(
     _is_refused(),
 )
 
-staged_employee = Table("replication_staged_employee", metadata, *_employee_columns())
+staged_employee = Table(
+    "replication_staged_employee",
+    metadata,
+    *_employee_columns(),
+    Column("block", BigInteger, comment="fingerprint of the rows that the source gave this one with"),
+)
 
 staged_account = Table(
     "replication_staged_account",

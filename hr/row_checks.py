@@ -6,6 +6,8 @@ are not are gone through value by value.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,10 +22,14 @@ Column = Sequence[Any]
 
 @dataclass(frozen=True)
 class Chunk:
-    """The rows of a chunk by columns, in the order of their staging table; the rejected in that of `rejected_row`."""
+    """The rows of a chunk by columns, in the order of their staging table; the rejected in that of `rejected_row`.
+
+    `refused` are the places of the rejected in the chunk, in order.
+    """
 
     staged: Sequence[Column]
     rejected: Sequence[Column]
+    refused: Sequence[int] = ()
 
 
 class _Checks:
@@ -73,20 +79,28 @@ class _Checks:
         self.reasons.setdefault(place, reason)
 
 
-def prepare_chunk(entity: EntityName, rows: Sequence[Sequence[Any]], before: int) -> Chunk:
+def rules_in_force() -> bytes:
+    """Give a fingerprint of the rules in this module: others may stage the same rows differently."""
+    return blake2b(Path(__file__).read_bytes(), digest_size=16).digest()
+
+
+def prepare_chunk(
+    entity: EntityName, rows: Sequence[Sequence[Any]], places: Sequence[int], *, last_number: int = 0
+) -> Chunk:
     """Check and clean a chunk of the rows that `hr.source` reads.
 
     Args:
         entity: What the rows are.
         rows: The rows, at least one.
-        before: Number of the source's rows before these.
+        places: Their places in the source's answer, from 1.
+        last_number: The largest number of a row that is staged already; these rows' follow.
 
     Returns:
         The rows that can be taken, and those that cannot with the reason.
     """
     checks = _Checks()
     source = list(zip(*rows, strict=True))
-    numbers = range(before + 1, before + 1 + len(rows))
+    numbers = [last_number + place for place in places] if last_number else places
     staged = _COLUMNS[entity](checks, source, numbers)
     if not checks.reasons:
         return Chunk(staged, ())
@@ -95,10 +109,10 @@ def prepare_chunk(entity: EntityName, rows: Sequence[Sequence[Any]], before: int
         [entity] * len(refused),
         [numbers[place] for place in refused],
         [_to_source_id(rows[place][0]) for place in refused],
-        [_to_key(entity, rows[place], numbers[place]) for place in refused],
+        [_to_key(entity, rows[place], places[place]) for place in refused],
         [checks.reasons[place] for place in refused],
     )
-    return Chunk([_without_places(column, refused) for column in staged], rejected)
+    return Chunk([_without_places(column, refused) for column in staged], rejected, refused)
 
 
 def _without_places(column: Column, places: Sequence[int]) -> Column:

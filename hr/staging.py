@@ -1,7 +1,8 @@
 """Copying the source's rows into the staging tables, in chunks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Table, delete, func, select, text
@@ -21,6 +22,7 @@ from db.staging import (
 from hr.mapping import EntityName
 from hr.row_checks import Chunk, prepare_chunk
 from hr.source import Source
+from hr.staged_blocks import StagedBlocks, blocks_of
 
 Progress = Callable[[EntityName, int], Awaitable[None]]
 
@@ -34,10 +36,11 @@ _WORKING_TABLES = (*STAGED_TABLES.values(), planned_employee, planned_user, plan
 
 
 async def empty_staging(database: Database) -> None:
-    """Remove what an earlier replication staged, however that one ended."""
-    await empty_planned_and_staged(database)
+    """Remove what an earlier replication left, however it ended, but for staged rows that `stage` can use again."""
     async with database.engine().begin() as connection:
-        await _empty(connection, rejected_row)
+        for table in (*_WORKING_TABLES, rejected_row):
+            if not _keeps_blocks(table):
+                await _empty(connection, table)
 
 
 async def empty_planned_and_staged(database: Database) -> None:
@@ -55,9 +58,10 @@ async def count_planned_and_staged(database: Database) -> int:
 
 
 async def stage(source: Source, database: Database, entity: EntityName, *, chunk_rows: int, progress: Progress) -> int:
-    """Copy an entity's rows from the source into its staging table; whatever the table held goes first.
+    """Bring an entity's staging table in line with the source; may be repeated.
 
-    While one chunk is written the next is read; no more than three chunks are in memory.
+    The table is filled anew, or, where it keeps blocks, gets those that it does not hold yet. While one chunk is
+    written the next is read; no more than three chunks are in memory.
 
     Args:
         source: The HRIS.
@@ -69,12 +73,17 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
     Returns:
         The number of rows read.
     """
+    table = STAGED_TABLES[entity]
+    blocks: StagedBlocks | None = None
     async with database.engine().begin() as connection:
-        await _empty(connection, STAGED_TABLES[entity])
         await connection.execute(delete(rejected_row).where(rejected_row.c.entity == entity))
+        if _keeps_blocks(table):
+            blocks = await StagedBlocks.begin(connection, table)
+        else:
+            await _empty(connection, table)
     read = 0
     writing: asyncio.Task[None] | None = None
-    async with BulkLoader(database, STAGED_TABLES[entity]) as staged, BulkLoader(database, rejected_row) as rejected:
+    async with BulkLoader(database, table) as staged, BulkLoader(database, rejected_row) as rejected:
 
         async def write(chunk: Chunk, rows: int) -> None:
             await staged.write(chunk.staged)
@@ -83,7 +92,7 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
 
         try:
             async for rows in source.read(entity, chunk_rows):
-                chunk = await asyncio.to_thread(prepare_chunk, entity, rows, read)
+                chunk = await asyncio.to_thread(_prepare, entity, rows, read, blocks)
                 read += len(rows)
                 if writing is not None:
                     await writing
@@ -91,7 +100,24 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         finally:
             if writing is not None:
                 await writing
+    if blocks is not None:
+        async with database.engine().begin() as connection:
+            await blocks.remove_vanished(connection)
     return read
+
+
+def _keeps_blocks(table: Table) -> bool:
+    return "block" in table.c
+
+
+def _prepare(entity: EntityName, rows: Sequence[Sequence[Any]], before: int, blocks: StagedBlocks | None) -> Chunk:
+    if blocks is None:
+        return prepare_chunk(entity, rows, range(before + 1, before + 1 + len(rows)))
+    fresh = blocks.choose(rows, before)
+    if not fresh.rows:
+        return Chunk((), ())
+    chunk = prepare_chunk(entity, fresh.rows, fresh.numbers, last_number=blocks.last_number)
+    return replace(chunk, staged=[*chunk.staged, blocks_of(fresh, chunk)])
 
 
 async def _empty(connection: Any, table: Table) -> None:

@@ -253,7 +253,7 @@ async def find_rejected(connection: AsyncConnection, entity: str, findings: Find
         keys = (
             select(rejected_row.c.source_key)
             .where(mine, rejected_row.c.reason == reason)
-            .order_by(rejected_row.c.row_no)
+            .order_by(rejected_row.c.source_id, rejected_row.c.row_no)
             .limit(LISTED_IDS)
         )
         findings.add(reason, (await connection.scalars(keys)).all(), number)

@@ -10,7 +10,7 @@ NOBODY: tuple[Any, ...] = (7, 70, "Ahmad   Ali  ", "أحمد    علي", "Nurse"
 
 
 def prepare(entity: EntityName, *rows: tuple[Any, ...]) -> Chunk:
-    return prepare_chunk(entity, rows, before=0)
+    return prepare_chunk(entity, rows, range(1, len(rows) + 1))
 
 
 def person(**changes: Any) -> tuple[Any, ...]:
