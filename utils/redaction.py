@@ -8,11 +8,11 @@ from typing import Any
 MASK = "***"
 
 _SECRET_NAME = re.compile(r"passw(or)?d|pwd|secret|token|api_?key|authorization|credential|cookie", re.IGNORECASE)
-# The password of a URL: from the user name's colon to the last @ before the path.
-_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/]+(?=@)", re.IGNORECASE)
-# `password=...`, `"token": "..."`, `PWD=...;` as connection strings, headers and reprs of mappings write them.
+# The password of a URL: from the user name's colon to the last @ before a slash, or else to the first @ after one.
+_URL_PASSWORD = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:/@]*:)(?:[^\s/]+|[^\s@]+)(?=@)", re.IGNORECASE)
+# `password=...`, `"token": "..."`, `PWD={...};` as connection strings, headers and reprs of mappings write them.
 _ASSIGNED_SECRET = re.compile(
-    r"""(?P<before>\b\w*(?:password|passwd|pwd|secret|token|api_?key)\b["']?\s*[=:]\s*["']?)[^\s"',;&)}]+""",
+    r"""(?P<before>\b\w*(?:password|passwd|pwd|secret|token|api_?key)\b["']?\s*[=:]\s*["']?)(?:\{(?:[^}]|\}\})*\}|[^\s"',;&)}]+)""",
     re.IGNORECASE,
 )
 
