@@ -232,3 +232,17 @@ def test_nothing_listens(configure: Configure) -> None:
     with pytest.raises(SuiteError, match=rf"cannot connect to the HRIS 'HMIS-AMH' at localhost:{port} as 'hr_reader'"):
         asyncio.run(ask())
     assert get_settings().hris_port == port
+
+
+def test_microsofts_driver_is_told_the_name_in_the_certificate_of_a_server_given_by_address(
+    configure: Configure, server: TdsServer, driver: Driver
+) -> None:
+    if driver != "microsoft":
+        pytest.skip("FreeTDS finds addresses in certificates")
+    configure(HRIS_HOST="127.0.0.1")
+    with pytest.raises(EncryptionRefused, match="subject name does not match host name"):
+        asyncio.run(ask())
+    address = f"{server.user}:{quote(server.password, safe='')}@127.0.0.1:{server.port}/{DATABASE}"
+    no_parts = {f"HRIS_{part}": "" for part in ("HOST", "PORT", "DATABASE", "USER", "PASSWORD")}
+    configure(**no_parts, HRIS_DATABASE_URL=f"mssql://{address}?HostNameInCertificate=localhost")
+    assert asyncio.run(look(server))["encrypted"] is True
