@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, NullPool, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from database_urls import SQL_SERVER
@@ -243,7 +243,16 @@ def _make_sql_server_engine(name: str, setting: str, url: URL, settings: Setting
     connector = make_connector(name, setting, url, settings)
     # The engine's own URL is for messages: the driver is given the connector's string.
     shown = url.set(query={"driver": connector.driver.name})
-    return _make_pooled_engine(shown, async_creator=connector.connect, isolation_level=settings.sql_server_isolation)
+    engine = _make_pooled_engine(shown, async_creator=connector.connect, isolation_level=settings.sql_server_isolation)
+    dialect = engine.sync_engine.dialect
+    ping = dialect.do_ping
+
+    def ping_soon(dbapi_connection: DBAPIConnection) -> bool:
+        with connector.hurried(dbapi_connection.driver_connection):
+            return ping(dbapi_connection)
+
+    dialect.do_ping = ping_soon  # type: ignore[method-assign]
+    return engine
 
 
 def _make_sqlite_engine(url: URL, *, writes: bool) -> AsyncEngine:

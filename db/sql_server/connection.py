@@ -1,7 +1,8 @@
 """The connection string that an ODBC driver is given, from a URL and the settings."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,22 @@ class Connector:
         return await aioodbc.connect(
             dsn=self.connection_string, timeout=self.login_timeout, after_created=self._limit_statements
         )
+
+    @contextmanager
+    def hurried(self, connection: aioodbc.Connection) -> Iterator[None]:
+        """Give the server no longer for a statement than for a login: for a sign of life.
+
+        A connection that a firewall has forgotten answers nothing at all, also not that it is closed.
+
+        Args:
+            connection: One that `connect` gave.
+        """
+        odbc = connection._conn
+        odbc.timeout = self.login_timeout
+        try:
+            yield
+        finally:
+            odbc.timeout = self.statement_timeout
 
     async def _limit_statements(self, connection: pyodbc.Connection) -> None:
         connection.timeout = self.statement_timeout
@@ -205,7 +222,8 @@ def _find_authorities(target: _Target) -> str:
     if (path := target.options.get("ca_file")) is None:
         return SYSTEM_AUTHORITIES
     if not path.isprintable() or not Path(path).is_file():
-        raise SettingsError(f"{target.setting}: there is no CA file {path!r}. Correct its path, or leave it out")
+        name = f"{target.setting.partition('_')[0]}_CA_FILE"
+        raise SettingsError(f"{name}: there is no file {path!r}. Correct its path, or leave it out")
     return str(Path(path).resolve())
 
 

@@ -102,6 +102,12 @@ def test_by_default_a_connection_is_encrypted_checked_and_only_reads(configure: 
     assert "SET TRANSACTION ISOLATION LEVEL READ COMMITTED" in server.statements()
 
 
+async def test_many_rows_are_never_handed_to_the_driver_at_once_which_crashes_freetds(configure: Configure) -> None:
+    configure()
+    dialect: Any = hris_database.database.engine().dialect
+    assert dialect.fast_executemany is False
+
+
 @pytest.mark.parametrize("encryption", ["verified", "unverified", "off"])
 def test_a_stranger_with_a_certificate_is_let_in_only_where_nobody_checks(
     configure: Configure, server: TdsServer, encryption: str
@@ -220,7 +226,7 @@ def test_what_a_driver_cannot_do_is_refused_before_anything_is_sent(
     for variables in refused[driver]:
         configure()
         configure(**variables)
-        with pytest.raises(SettingsError, match=r"^HRIS_DATABASE_URL: ") as refusal:
+        with pytest.raises(SettingsError, match=r"^HRIS_(DATABASE_URL|CA_FILE): ") as refusal:
             asyncio.run(ask())
         assert "a};b" not in str(refusal.value)
         settings_environment(**dict.fromkeys(variables, ""))

@@ -193,3 +193,28 @@ def test_a_connection_that_died_in_the_pool_is_replaced_without_the_job_noticing
         return found
 
     assert asyncio.run(read_around_losses()) == [10_000] * 3
+
+
+def test_a_pooled_connection_that_says_nothing_any_more_is_replaced_soon(hris: Configure, server: TdsServer) -> None:
+    hris(SQL_SERVER_LOGIN_TIMEOUT=1)
+
+    async def read_around_a_silence() -> list[int]:
+        found = [await read()]
+        server.misbehave("statement", "stall", matching="SELECT 1", seconds=60)
+        async with asyncio.timeout(30):
+            found.append(await read())
+        return found
+
+    assert asyncio.run(read_around_a_silence()) == [10_000] * 2
+
+
+def test_a_statement_may_take_longer_than_the_sign_of_life_before_it(hris: Configure, server: TdsServer) -> None:
+    hris(SQL_SERVER_LOGIN_TIMEOUT=1)
+
+    async def read_slowly() -> list[int]:
+        found = [await read()]
+        server.misbehave("statement", "stall", matching="person", seconds=3)
+        found.append(await read())
+        return found
+
+    assert asyncio.run(read_slowly()) == [10_000] * 2
