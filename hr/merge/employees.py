@@ -25,7 +25,9 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
     """
     await reject_repeated_ids(connection, ENTITY, staged_employee)
     candidates = await _choose_candidates(connection)
-    as_wanted = await _count(connection, staged_employee) - await _count(connection, candidates)
+    as_wanted = 0
+    if candidates is not staged_employee:
+        as_wanted = await _count(connection, staged_employee) - await _count(connection, candidates)
     await reject(connection, ENTITY, candidates, _of_unknown_department(candidates))
     await _reject_contested_codes(connection, candidates)
     wanted = _wanted(candidates)
@@ -143,7 +145,9 @@ async def _reject_contested_codes(connection: AsyncConnection, candidates: Table
 
 def _of_shared_code(candidates: Table) -> Select[tuple[int, int, int, str]]:
     shared = (
+        # Codes are sorted to be grouped: MariaDB's table of all codes would soon outgrow its memory.
         select(candidates.c.code)
+        .prefix_with("SQL_BIG_RESULT", dialect="mysql")
         .where(candidates.c.is_refused.is_(False))
         .group_by(candidates.c.code)
         .having(func.count() > 1)

@@ -149,13 +149,12 @@ class RowMerge:
         counts.active_before = int(await connection.scalar(active) or 0)
         if counts.active_before == present:
             return
-        was_rejected = and_(rejected_row.c.entity == entity, rejected_row.c.source_id == key)
+        was_rejected = select(rejected_row.c.source_id).where(
+            rejected_row.c.entity == entity, rejected_row.c.source_id.is_not(None)
+        )
         vanished = (
             select(key.label("key"))
-            .select_from(self.target)
-            .outerjoin(staged, staged.c.hris_id == key)
-            .outerjoin(rejected_row, was_rejected)
-            .where(in_source, staged.c.hris_id.is_(None), rejected_row.c.row_no.is_(None))
+            .where(in_source, key.not_in(select(staged.c.hris_id)), key.not_in(was_rejected))
             .subquery("vanished")
         )
         result = await connection.execute(update(self.target).values(values).where(key == vanished.c.key))
