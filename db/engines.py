@@ -25,6 +25,7 @@ from database_urls import SQL_SERVER
 from db import fence
 from db.driver_connections import close_in_loop, close_without_loop, open_sqlite
 from db.sessions import LoopSession
+from db.sql_server import make_connector
 from errors import DatabaseError, DatabaseUnreachable
 from settings import Settings, get_settings
 
@@ -237,9 +238,6 @@ def _make_pooled_engine(url: URL, **options: Any) -> AsyncEngine:
 
 
 def _make_sql_server_engine(name: str, setting: str, url: URL, settings: Settings) -> AsyncEngine:
-    # Loads unixODBC, which only those need who have a SQL Server.
-    from db.sql_server.connection import make_connector
-
     connector = make_connector(name, setting, url, settings)
     # The engine's own URL is for messages: the driver is given the connector's string.
     shown = url.set(query={"driver": connector.driver.name})

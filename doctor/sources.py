@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database_urls import SQL_SERVER
 from db.engines import Database
-from db.sql_server.connection import make_connector
+from db.sql_server import make_connector
 from doctor import BIOSTAR, HRIS
 from doctor.databases import connect, examine_server, lacks_its_file
 from doctor.findings import Finding, Status, from_error

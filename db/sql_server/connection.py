@@ -111,18 +111,8 @@ class _Target:
     folder: Path
 
 
-def make_connector(name: str, setting: str, url: URL, settings: Settings) -> Connector:
-    """Find the driver and write what it needs to connect. Nothing is connected.
-
-    Args:
-        name: What messages call the database.
-        setting: The setting that holds its address, for messages.
-        url: A URL as `database_urls.parse_database_url` makes it.
-        settings: The driver to use, the timeouts, and where FreeTDS's file may be written.
-
-    Raises:
-        SettingsError: The driver is not there, or cannot do what the URL asks for.
-    """
+def write_connector(name: str, setting: str, url: URL, settings: Settings) -> Connector:
+    """See `db.sql_server.make_connector`."""
     options = {option: str(value) for option, value in url.query.items()}
     encryption = options.get("encryption", "verified")
     driver = _choose_driver(options, setting, settings)
@@ -192,7 +182,7 @@ def _write_for_freetds(target: _Target) -> str:
             f"{target.setting}: FreeTDS cannot encrypt strictly. Use Microsoft's driver, or encryption=verified"
         )
     if "dsn" not in target.options:
-        keywords = {"DRIVER": target.driver.name, "SERVERNAME": describe_server(_to_server(target), target.folder)}
+        keywords = {"DRIVER": target.driver.name, "SERVERNAME": _describe(target)}
     elif target.encryption == "verified":
         raise SettingsError(
             f"{target.setting}: FreeTDS cannot be told to check the certificate of a data source. Give server and "
@@ -203,6 +193,16 @@ def _write_for_freetds(target: _Target) -> str:
         keywords = {"DSN": target.options["dsn"], "Encryption": encryption}
     keywords |= _common_keywords(target)
     return "".join(f"{keyword}={_quote_for_freetds(target, value)};" for keyword, value in keywords.items())
+
+
+def _describe(target: _Target) -> str:
+    try:
+        return describe_server(_to_server(target), target.folder)
+    except OSError as error:
+        raise SettingsError(
+            f"DATA_DIR: the file that FreeTDS needs cannot be written below {target.folder}: {error.strerror}. Set it "
+            "to a folder that this process may write"
+        ) from error
 
 
 def _to_server(target: _Target) -> Server:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from sqlalchemy import text
 from db import hris_database
 from db.sql_server import drivers
 from errors import EncryptionRefused, SettingsError, SuiteError
-from settings import get_settings
+from settings import REPOSITORY, get_settings
 from tests.servers import free_port
 from tests.servers.tds import TdsServer, tds_server
 from tests.servers.tds.drivers import DRIVERS, Driver, driver_name
@@ -230,6 +232,26 @@ def test_what_a_driver_cannot_do_is_refused_before_anything_is_sent(
             asyncio.run(ask())
         assert "a};b" not in str(refusal.value)
         settings_environment(**dict.fromkeys(variables, ""))
+
+
+def test_without_unixodbc_the_package_to_install_is_told_and_others_do_not_need_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure()
+    monkeypatch.setitem(sys.modules, "db.sql_server.connection", None)
+    with pytest.raises(SettingsError, match=r"HRIS_DATABASE_URL: .* unixODBC.*apt-get install unixodbc"):
+        asyncio.run(ask())
+    script = "import sys; sys.modules['pyodbc'] = None; import db.hris_database, doctor.command, flows.hris"
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_told(configure: Configure, driver: Driver, tmp_path: Path) -> None:
+    if driver != "freetds":
+        pytest.skip("only FreeTDS needs a file")
+    (tmp_path / "file").touch()
+    configure(DATA_DIR=tmp_path / "file")
+    with pytest.raises(SettingsError, match=r"DATA_DIR: the file that FreeTDS needs cannot be written"):
+        asyncio.run(ask())
 
 
 def test_nothing_listens(configure: Configure) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from db import hris_database
-from db.sql_server.connection import make_connector
+from db.sql_server import make_connector
 from errors import SuiteError
 from settings import get_settings
 from tests.servers import free_port
