@@ -5,9 +5,12 @@ import asyncio
 import sys
 
 from db import maria_database, migrate
+from doctor import SYSTEMS
 from errors import SuiteError
 
 OK, FAILED, PENDING = 0, 1, 3
+# Seconds that the doctor may be told to wait for a system.
+LONGEST_CHECK = 600
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,9 +49,6 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    # The doctor stands above this package; only its command is here.
-    from doctor import SYSTEMS
-
     parser = commands.add_parser(
         "doctor",
         help="look at every system that the suite is connected to, and say what is wrong and what to do",
@@ -58,16 +58,33 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         epilog="Exit status: 0 all is well or only warned about, 1 something failed, 2 wrong usage.",
     )
     parser.add_argument(
-        "systems", nargs="*", choices=[*SYSTEMS, []], metavar="SYSTEM", help=f"only these of: {', '.join(SYSTEMS)}"
+        "systems", nargs="*", type=_system, metavar="SYSTEM", help=f"only these of: {', '.join(SYSTEMS)}"
     )
     parser.add_argument(
-        "--timeout", type=float, default=15.0, metavar="SECONDS", help="how long each system may take (default: 15)"
+        "--timeout", type=_seconds, default=15.0, metavar="SECONDS", help="how long each system may take (default: 15)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON: status, and findings with what to do")
     parser.set_defaults(run=_doctor)
 
 
+def _system(text: str) -> str:
+    if text not in SYSTEMS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SYSTEMS)}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= LONGEST_CHECK:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 1 to {LONGEST_CHECK}")
+    return seconds
+
+
 async def _doctor(options: argparse.Namespace) -> int:
+    # The doctor stands above this package; only its command is here, and it loads much.
     from doctor.command import diagnose
 
     return OK if await diagnose(options.systems, options.timeout, as_json=options.json) else FAILED

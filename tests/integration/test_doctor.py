@@ -18,6 +18,7 @@ import redis
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from db import maria_database, migrate
+from db.__main__ import main
 from doctor import SYSTEMS
 from doctor.application import find_lacking_rights
 from doctor.command import diagnose, find
@@ -263,6 +264,14 @@ def test_nothing_configured_is_warned_about_and_nothing_is_made(
     assert {finding.check for finding in found.values()} == {"configured"}
     assert Status.FAILURE not in {finding.status for finding in found.values()}
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(("words", "told"), [(["hrms"], "'hrms' is none of"), (["--timeout", "0"], "from 1 to 600")])
+def test_wrong_usage_is_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *words])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_grants_are_read_with_their_wildcards() -> None:
