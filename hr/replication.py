@@ -25,6 +25,7 @@ from hr.merge.assignments import merge_assignments
 from hr.merge.departments import merge_departments
 from hr.merge.employees import merge_employees
 from hr.merge.report import Report
+from hr.merge.rows import lock_written_rows_only
 from hr.merge.users import merge_users
 from hr.replication_log import LogContext, failure_row, operation_rows
 from hr.source import Source
@@ -169,9 +170,7 @@ async def merge(
     now = datetime.now(UTC)
     report = Report()
     async with replication.database.engine().connect() as connection:
-        if connection.dialect.name == "mysql":
-            # Statements then lock the rows that they write, not those that they read.
-            await connection.execution_options(isolation_level="READ COMMITTED")
+        await lock_written_rows_only(connection)
         await lock.check(connection)
         await _merge_entities(connection, replication, report, now)
         for entity, rows in rows_read.items():

@@ -1,9 +1,10 @@
 """Copying the source's rows into the staging tables, in chunks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Table, delete, func, select, text
 
@@ -20,10 +21,12 @@ from db.staging import (
     staged_employee,
 )
 from hr.mapping import EntityName
+from hr.merge.candidates import compare_staged, complete_comparison
 from hr.row_checks import Chunk, prepare_chunk
 from hr.source import Source
-from hr.staged_blocks import StagedBlocks, blocks_of
+from hr.staged_blocks import Rows, StagedBlocks, blocks_of
 
+T = TypeVar("T")
 Progress = Callable[[EntityName, int], Awaitable[None]]
 
 STAGED_TABLES: dict[EntityName, Table] = {
@@ -60,8 +63,7 @@ async def count_planned_and_staged(database: Database) -> int:
 async def stage(source: Source, database: Database, entity: EntityName, *, chunk_rows: int, progress: Progress) -> int:
     """Bring an entity's staging table in line with the source; may be repeated.
 
-    The table is filled anew, or, where it keeps blocks, gets those that it does not hold yet. While one chunk is
-    written the next is read; no more than three chunks are in memory.
+    The table is filled anew, or, where it keeps blocks, gets those that it does not hold yet.
 
     Args:
         source: The HRIS.
@@ -74,16 +76,38 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         The number of rows read.
     """
     table = STAGED_TABLES[entity]
-    blocks: StagedBlocks | None = None
+    chunks = source.read(entity, chunk_rows)
     async with database.engine().begin() as connection:
         await connection.execute(delete(rejected_row).where(rejected_row.c.entity == entity))
         if _keeps_blocks(table):
             blocks = await StagedBlocks.begin(connection, table)
         else:
             await _empty(connection, table)
+    if not _keeps_blocks(table):
+        return await _copy(chunks, database, entity, None, progress)
+    async with _meanwhile(compare_staged(database, last_number=blocks.last_number)) as comparison:
+        read = await _copy(chunks, database, entity, blocks, progress)
+        is_compared = await comparison
+    async with database.engine().begin() as connection:
+        await blocks.remove_vanished(connection)
+    if is_compared:
+        await complete_comparison(database, last_number=blocks.last_number)
+    return read
+
+
+async def _copy(
+    chunks: AsyncIterator[Rows], database: Database, entity: EntityName, blocks: StagedBlocks | None, progress: Progress
+) -> int:
+    """Write the rows that are not staged yet; gives the number of all.
+
+    While one chunk is written the next is read; no more than three chunks are in memory.
+    """
     read = 0
     writing: asyncio.Task[None] | None = None
-    async with BulkLoader(database, table) as staged, BulkLoader(database, rejected_row) as rejected:
+    async with (
+        BulkLoader(database, STAGED_TABLES[entity]) as staged,
+        BulkLoader(database, rejected_row) as rejected,
+    ):
 
         async def write(chunk: Chunk, rows: int) -> None:
             await staged.write(chunk.staged)
@@ -91,7 +115,7 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
             await progress(entity, rows)
 
         try:
-            async for rows in source.read(entity, chunk_rows):
+            async for rows in chunks:
                 chunk = await asyncio.to_thread(_prepare, entity, rows, read, blocks)
                 read += len(rows)
                 if writing is not None:
@@ -100,17 +124,25 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         finally:
             if writing is not None:
                 await writing
-    if blocks is not None:
-        async with database.engine().begin() as connection:
-            await blocks.remove_vanished(connection)
     return read
+
+
+@asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Have something done while the block runs; where the block fails it is broken off."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _keeps_blocks(table: Table) -> bool:
     return "block" in table.c
 
 
-def _prepare(entity: EntityName, rows: Sequence[Sequence[Any]], before: int, blocks: StagedBlocks | None) -> Chunk:
+def _prepare(entity: EntityName, rows: Rows, before: int, blocks: StagedBlocks | None) -> Chunk:
     if blocks is None:
         return prepare_chunk(entity, rows, range(before + 1, before + 1 + len(rows)))
     fresh = blocks.choose(rows, before)

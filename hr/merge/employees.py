@@ -1,22 +1,22 @@
 """Employees: matched by the HRIS id, which is theirs in the application too; their code is unique in both."""
 
-from sqlalchemy import Select, Subquery, Table, and_, delete, func, insert, literal, or_, select, update
+from sqlalchemy import Select, Subquery, Table, and_, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.bulk_load import insert_with_known_parents
 from db.staging import planned_employee, staged_employee
 from db.tables import department, employee
+from hr.merge.candidates import has_employees, settle_candidates
 from hr.merge.report import Counts, Findings
 from hr.merge.rows import Comparison, RowMerge, department_ids, find_rejected, reject, reject_repeated_ids
 
 ENTITY = "employee"
-_STAGED = ("hris_id", "row_no", "code", "name_en", "name_ar", "title", "department_hris_id")
 
 
 async def merge_employees(connection: AsyncConnection, counts: Counts, rejected: Findings) -> None:
     """Merge the staged employees, after the departments.
 
-    Only candidates are looked at closely: the staged employees whom the application does not have just so already.
+    Only candidates are looked at closely (`hr.merge.candidates`).
 
     Args:
         connection: The merge's transaction.
@@ -59,25 +59,9 @@ async def merge_employees(connection: AsyncConnection, counts: Counts, rejected:
 
 async def _choose_candidates(connection: AsyncConnection) -> Table:
     """Give the table of the candidates; while the application has nobody, all the staged are."""
-    await connection.execute(delete(planned_employee))
-    if (await connection.execute(select(employee.c.id).limit(1))).first() is None:
+    if not await has_employees(connection):
         return staged_employee
-    staged, known = staged_employee.c, department_ids()
-    differs = or_(
-        employee.c.code.is_distinct_from(staged.code),
-        employee.c.is_active.is_distinct_from(True),
-        employee.c.department_id.is_distinct_from(known.c.id),
-        and_(staged.department_hris_id.is_not(None), known.c.id.is_(None)),
-        *(employee.c[name].is_distinct_from(staged[name]) for name in ("name_en", "name_ar", "title")),
-    )
-    rows = (
-        select(*(staged[name] for name in _STAGED))
-        .select_from(staged_employee)
-        .outerjoin(known, known.c.hris_id == staged.department_hris_id)
-        .outerjoin(employee, employee.c.id == staged.hris_id)
-        .where(staged.is_refused.is_(False), differs)
-    )
-    await connection.execute(insert(planned_employee).from_select(list(_STAGED), rows))
+    await settle_candidates(connection)
     return planned_employee
 
 

@@ -161,6 +161,12 @@ class RowMerge:
         counts.deactivated += result.rowcount
 
 
+async def lock_written_rows_only(connection: AsyncConnection) -> None:
+    """Have the statements of a transaction that is to begin lock the rows that they write, not those that they read."""
+    if connection.dialect.name == "mysql":
+        await connection.execution_options(isolation_level="READ COMMITTED")
+
+
 async def reject(connection: AsyncConnection, entity: str, staged: Table, rows: Select[Any]) -> int:
     """Set staged rows aside.
 

@@ -12,7 +12,9 @@ from db.engines import Database
 from db.staging import staged_employee
 from db.tables import employee
 from hr import staged_blocks
-from hr.replication import begin, replicate, stage_entity
+from hr.mapping import ENTITIES
+from hr.replication import begin, merge, replicate, stage_entity
+from hr.staging import empty_planned_and_staged
 from tests.integration.replication.row_by_row import Source
 from tests.integration.replication.test_replication import people, small_hris
 from tests.integration.replication.world import no_progress, plan, write_source
@@ -149,3 +151,40 @@ async def test_staging_that_broke_off_is_taken_up_where_it_was(app_database: Dat
         after = await numbers(app_database)
     assert set(after) == set(PEOPLE)
     assert {person: after[person] for person in before} == before
+
+
+async def test_who_is_changed_by_hand_after_the_comparison_is_put_right_by_the_next_replication(
+    app_database: Database, hris: Path
+) -> None:
+    replication = plan(app_database, hris, chunk_rows=1000)
+    await replicate(replication, no_progress)
+    async with begin(replication) as lock:
+        rows_read = {entity: await stage_entity(replication, entity, no_progress) for entity in ENTITIES}
+        async with app_database.engine().begin() as connection:
+            await connection.execute(update(employee).values(name_en="By hand").where(employee.c.id == 7))
+        await merge(replication, lock, rows_read)
+    report = await replicate(replication, no_progress)
+    assert report.entities["employee"].updated == 1
+
+
+async def test_a_merge_may_be_repeated_and_a_dry_run_may_be_followed_by_a_real_one(
+    app_database: Database, hris: Path
+) -> None:
+    replication = plan(app_database, hris)
+    await replicate(replication, no_progress)
+    write_source(hris, changed(EnLName="Hassan"))
+    async with begin(replication) as lock:
+        rows_read = {entity: await stage_entity(replication, entity, no_progress) for entity in ENTITIES}
+        foreseen = await merge(replication, lock, rows_read, dry_run=True)
+        done = await merge(replication, lock, rows_read)
+        again = await merge(replication, lock, rows_read)
+    assert foreseen == done
+    assert (done.written, again.written) == (1, 0)
+
+
+async def test_staging_tables_that_were_emptied_in_between_cost_only_time(app_database: Database, hris: Path) -> None:
+    await replicate(plan(app_database, hris), no_progress)
+    await empty_planned_and_staged(app_database)
+    write_source(hris, changed(EnLName="Hassan"))
+    report = await replicate(plan(app_database, hris), no_progress)
+    assert (report.entities["employee"].updated, report.written) == (1, 1)
