@@ -9,6 +9,8 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 from celery.worker.state import task_reserved
 from celery.worker.strategy import default, hybrid_to_proto2, proto1_to_proto2
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,14 @@ class FlowRequest(Request):  # type: ignore[misc]  # Celery has no annotations
         counter.increment_eventually()
 
     def acknowledge(self) -> None:
-        """See Celery's method."""
+        """See Celery's method. A message whose connection is gone comes again, and its call is then found by its id."""
         held_by, self.held_by = self.held_by, None
-        super().acknowledge()
+        try:
+            super().acknowledge()
+        except (RedisError, OperationalError, OSError, AttributeError) as error:
+            # AttributeError: a closed connection of kombu has forgotten its server.
+            logger.info("Task %s[%s] cannot be acknowledged: %s", self.name, self.id, error)
+            self.acknowledged = True
         if held_by is not None:
             held_by.decrement_eventually()
 

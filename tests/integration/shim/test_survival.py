@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from tests.integration.shim.system import System
 from tests.servers import prefect_server, redis_server
+from tests.servers.process import free_port
 from tests.waiting import wait_until
 
 LONG = 180.0
@@ -52,6 +54,25 @@ def test_a_worker_that_is_told_to_stop_follows_its_runs_to_their_ends(system: Sy
         assert result.state == "SUCCESS"
     assert result.get(timeout=LONG) == "slept"
     assert system.effects(result) == ["sleep"]
+
+
+def test_a_killed_redis_does_not_end_a_worker_that_holds_messages(system: System, tmp_path: Path) -> None:
+    nobody = {"PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api"}
+    with redis_server(is_durable=True) as redis:
+        own = System(tmp_path, redis, system.prefect)
+        visibility = {"VISIBILITY_SECONDS": "5"}
+        with own.celery_worker("holding", **visibility, **nobody) as worker:
+            results = [own.task("add").delay(number, 1) for number in range(3)]
+            wait_until(lambda: "waits: ConnectError" in worker.log.read_text(), "a message waits for its run")
+            redis.kill()
+            wait_until(lambda: "Connection to broker lost" in worker.log.read_text(), "the loss is noticed")
+            redis.start()
+            results.append(own.task("add").delay(3, 1))
+            received = f"[{results[-1].id}] received"
+            wait_until(lambda: received in worker.log.read_text(), "the worker takes messages again")
+        with own.celery_worker("following", **visibility), own.flow_worker():
+            assert [result.get(timeout=LONG) for result in results] == [1, 2, 3, 4]
+        assert [len(own.runs(result)) for result in results] == [1] * 4
 
 
 @pytest.mark.slow
