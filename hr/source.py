@@ -1,6 +1,7 @@
 """Reading the HRIS: one statement an entity, built from the mapping, streamed in chunks."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
+from db.streaming import Rows, stream_rows
 from errors import SourceColumnMissing, StatementInterrupted
 from hr.mapping import EntityName, Flag, Mapping, MappingFile, SourceTable
 
@@ -51,7 +53,7 @@ class Source:
                 await self._explain(_SECTIONS[entity], error)
                 raise
 
-    async def read(self, entity: EntityName, chunk_rows: int) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    async def read(self, entity: EntityName, chunk_rows: int) -> AsyncGenerator[Rows, None]:
         """Stream the rows of an entity, as `statement` selects them.
 
         Args:
@@ -62,12 +64,15 @@ class Source:
             SourceColumnMissing: The source lacks a table or column that the mapping names.
             DatabaseUnreachable: No connection.
         """
-        async for rows in self.stream(lambda dialect: self.statement(entity, dialect), _SECTIONS[entity], chunk_rows):
-            yield rows
+        rows = self.stream(lambda dialect: self.statement(entity, dialect), _SECTIONS[entity], chunk_rows)
+        # Who stops half-way gives the connection back at once, not when the garbage is collected.
+        async with aclosing(rows) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def stream(
         self, build: Callable[[str], Select[Any]], sections: Sequence[str], chunk_rows: int
-    ) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    ) -> AsyncGenerator[Rows, None]:
         """Stream the rows of any statement about tables of the mapping.
 
         Args:
@@ -82,12 +87,12 @@ class Source:
         async with self._database.engine().connect() as connection:
             statement = build(connection.dialect.name)
             try:
-                result = await connection.stream(statement, execution_options={"yield_per": chunk_rows})
+                async with aclosing(stream_rows(connection, statement, chunk_rows)) as chunks:
+                    async for rows in chunks:
+                        yield rows
             except DBAPIError as error:
                 await self._explain(sections, error)
                 raise
-            async for rows in result.partitions():
-                yield rows
 
     def statement(self, entity: EntityName, dialect: str) -> Select[Any]:
         """Build the statement that selects an entity's rows.

@@ -1,11 +1,12 @@
 """Answers that were given before, kept as they are sent: the server is then no slower than the network."""
 
+import struct
 import tempfile
 import threading
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 
-PIECE = 256 * 1024
+_LENGTH = struct.Struct("<I")
 
 
 class KeptAnswers:
@@ -43,9 +44,9 @@ class Recorder:
         self._file = None if folder is None else tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115
 
     def write(self, data: bytes) -> None:
-        """Take down a piece."""
+        """Take down a piece; pieces stay whole."""
         if self._file is not None:
-            self._file.write(data)
+            self._file.write(_LENGTH.pack(len(data)) + data)
 
     def finish(self, rows: int) -> None:
         """Keep the answer."""
@@ -55,7 +56,7 @@ class Recorder:
 
 
 def read_pieces(path: Path) -> Iterator[bytes]:
-    """Give a file's content, some at a time."""
+    """Give the pieces of a file, one after another."""
     with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            yield piece
+        while head := file.read(_LENGTH.size):
+            yield file.read(_LENGTH.unpack(head)[0])

@@ -109,10 +109,6 @@ class Wire:
         self._answer.clear()
         self._number = 1
 
-    def forget(self) -> None:
-        """Throw away what was written of the answer and not sent."""
-        self._answer.clear()
-
     def is_cancelled(self, wait: float = 0) -> bool:
         """Tell whether the client has asked for the answer's end.
 

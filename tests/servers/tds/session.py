@@ -141,7 +141,7 @@ class Session(threading.Thread):
             try:
                 self._answer(message, statements)
             except Cancelled:
-                self._wire.forget()
+                # What waits to be sent ends with a whole row: FreeTDS reads up to this token before it goes on.
                 self._wire.write(done_token(Done.BATCH, Status.CANCELLED))
             # Before the client can know that it is.
             self.is_idle = True

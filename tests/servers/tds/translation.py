@@ -16,7 +16,7 @@ from sqlglot.schema import MappingSchema
 
 from tests.servers.tds.catalog import DEFAULT_SCHEMA, Catalog, FoundTable, quote
 from tests.servers.tds.tokens import SqlError
-from tests.servers.tds.types import INT, SqlType, parse_type
+from tests.servers.tds.types import INT, MAX, SqlType, parse_type
 
 SYNTAX_ERROR, INVALID_COLUMN, INVALID_OBJECT = 102, 207, 208
 # Texts that SQLite must not look into: a cast to its own type of the name would make them numbers.
@@ -93,7 +93,8 @@ def translate(
     if stars:
         spelled = {name.lower(): name for table in found for name in table.columns}
         names = [spelled.get(each.output_name, each.output_name) for each in tree.selects]
-    columns = [(name, _type_of(each)) for name, each in zip(names, tree.selects, strict=True)]
+    tables = {table.alias_or_name for table in tree.find_all(exp.Table)}
+    columns = [(name, _type_of(each, tables)) for name, each in zip(names, tree.selects, strict=True)]
     return Statement(_to_sqlite(tree), columns)
 
 
@@ -114,11 +115,15 @@ def _name_of(kind: SqlType) -> str:
     return f"decimal({kind.precision}, {kind.scale})" if kind.name == "decimal" else kind.name
 
 
-def _type_of(selected: exp.Expr) -> SqlType | None:
+def _type_of(selected: exp.Expr, tables: set[str]) -> SqlType | None:
     value = selected.unalias()
     if isinstance(value, exp.Null):
         return INT
-    return None if selected.type is None else parse_type(selected.type.sql("tsql"))
+    kind = None if selected.type is None else parse_type(selected.type.sql("tsql"))
+    if kind is None or kind.length in (0, MAX) or (isinstance(value, exp.Column) and value.table in tables):
+        return kind
+    # What a text was made of does not tell how long it is.
+    return parse_type(kind.name)
 
 
 def _resolve_tables(tree: exp.Expr, catalog: Catalog, database: str) -> list[FoundTable]:

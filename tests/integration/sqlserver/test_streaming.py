@@ -1,0 +1,82 @@
+"""Streaming from a SQL Server on both drivers: rows are taken as they come, and left when they are not wanted."""
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from demo.sample_hris import HrisShape, write_sample_hris
+from hr.mapping import load_mapping
+from hr.source import Source
+from tests.integration.replication.world import MAPPING, open_source
+from tests.integration.sqlserver.conftest import Serve
+from tests.servers.tds import TdsServer
+
+SCHEMAS = {"User": "Security"}
+EMPLOYEES = "AS name_en"
+CHUNK_ROWS = 100
+LIMIT = 60
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hris") / "hris.sqlite3"
+    write_sample_hris(path, HrisShape(people=2_000))
+    return path
+
+
+@pytest.fixture
+def source(sample: Path, serve: Serve) -> Source:
+    return Source(serve(sample, SCHEMAS), load_mapping(MAPPING))
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 7, CHUNK_ROWS, 100_000])
+async def test_chunks_of_any_size_hold_every_row_once(source: Source, sample: Path, chunk_rows: int) -> None:
+    expected = {
+        row[0] async for rows in Source(open_source(sample), source._file).read("department", 50) for row in rows
+    }
+    chunks = [rows async for rows in source.read("department", chunk_rows)]
+    ids = [row[0] for rows in chunks for row in rows]
+    assert len(ids) == len(expected)
+    assert set(ids) == expected
+    assert {len(rows) for rows in chunks[:-1]} <= {chunk_rows}
+    assert 1 <= len(chunks[-1]) <= chunk_rows
+
+
+async def test_an_answer_that_fills_its_last_chunk_exactly_ends_there(source: Source) -> None:
+    rows = await source.count("department")
+    assert [len(chunk) async for chunk in source.read("department", rows)] == [rows]
+
+
+async def test_rows_are_given_while_the_server_still_sends(source: Source, sql_server: TdsServer) -> None:
+    sql_server.misbehave("statement", "stall", matching=EMPLOYEES, at_row=1_000)
+    async with asyncio.timeout(LIMIT), aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
+        assert len(await anext(chunks)) == CHUNK_ROWS
+
+
+async def test_who_stops_reading_half_way_leaves_a_connection_that_others_can_use(
+    source: Source, sql_server: TdsServer
+) -> None:
+    async with aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
+        await anext(chunks)
+    assert await source.count("employee") > CHUNK_ROWS
+    database = source._database.url.database
+    assert [each["database"] for each in sql_server.sessions()].count(database) == 1
+
+
+async def test_the_event_loop_runs_while_the_server_is_silent(source: Source, sql_server: TdsServer) -> None:
+    sql_server.misbehave("statement", "stall", matching=EMPLOYEES, seconds=1)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.01)
+            turns += 1
+
+    async with asyncio.timeout(LIMIT), aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
+        counting = asyncio.create_task(count_turns())
+        assert len(await anext(chunks)) == CHUNK_ROWS
+        counting.cancel()
+    assert turns > 10
