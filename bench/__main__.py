@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from importlib import import_module
 
 from rich.console import Console
 from rich.table import Table
@@ -18,15 +19,16 @@ def main() -> int:
         The exit status: 0, or 1 when a measurement failed. A missed goal is a result, not a failure.
     """
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the suite on private servers.")
-    parser.add_argument("what", choices=["attendance", "burst", "replication", "schedule", "shim", "start"])
+    parser.add_argument("what", choices=["attendance", "burst", "replication", "schedule", "shim", "source", "start"])
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument(
         "--quick", action="store_true", help="smaller sizes, within a minute; the ratios are then rough"
     )
+    parser.add_argument("--url", help="for source: the SQL Server to read, instead of the tests' TDS endpoint")
     arguments = parser.parse_args()
     console = Console(stderr=True)
     try:
-        outcome, goals = _measure(arguments.what, quick=arguments.quick, tell=console.print)
+        outcome, goals = _measure(arguments.what, quick=arguments.quick, url=arguments.url, tell=console.print)
     except SuiteError as error:
         console.print(f"[red]{error}")
         return 1
@@ -37,29 +39,14 @@ def main() -> int:
     return 0
 
 
-def _measure(what: str, *, quick: bool, tell: Tell) -> tuple[Outcome, dict[str, Goal]]:
-    if what == "attendance":
-        from bench import attendance
-
-        return attendance.measure_attendance(quick=quick, tell=tell), attendance.GOALS
-    if what == "burst":
-        from bench import burst
-
-        return burst.measure_burst(quick=quick, tell=tell), burst.GOALS
-    if what == "schedule":
-        from bench import schedule
-
-        return schedule.measure_schedule(quick=quick, tell=tell), schedule.GOALS
-    if what == "shim":
-        # Needs the test environment, where the other benchmark needs one of its own.
-        from bench import shim
-
-        return shim.measure_shim(quick=quick, tell=tell), shim.GOALS
-    if what == "start":
-        from bench import start
-
-        return start.measure_start(quick=quick, tell=tell), start.GOALS
-    return measure_replication(QUICK if quick else FULL, tell=tell), GOALS
+def _measure(what: str, *, quick: bool, url: str | None, tell: Tell) -> tuple[Outcome, dict[str, Goal]]:
+    if what == "replication":
+        return measure_replication(QUICK if quick else FULL, tell=tell), GOALS
+    # These need the test environment, where the replication's peers need one of their own.
+    module = import_module(f"bench.{what}")
+    options = {"url": url} if what == "source" else {}
+    outcome = getattr(module, f"measure_{what}")(quick=quick, tell=tell, **options)
+    return outcome, module.GOALS
 
 
 def _print_table(outcome: Outcome, goals: dict[str, Goal]) -> None:
