@@ -1,7 +1,7 @@
 """The doctor's look at the application database."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,7 +11,7 @@ from db.engines import Database
 from db.schema_check import find_problems
 from db.tables import metadata
 from doctor import APPLICATION
-from doctor.databases import connect, examine_server, lacks_its_file
+from doctor.databases import examine_server, lacks_its_file, leaving_nothing_open
 from doctor.findings import Finding, Status
 from settings import Settings
 
@@ -20,7 +20,7 @@ GRANT = re.compile(r"GRANT (.+?) ON (\*|`(?:[^`]|``)+`)\.\* TO ")
 LOOPBACK = {None, "localhost", "127.0.0.1", "::1"}
 
 
-async def examine_application(settings: Settings) -> AsyncIterator[Finding]:
+async def examine_application(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at the application database: version, encryption, rights, migrations, tables.
 
     Args:
@@ -39,23 +39,24 @@ async def examine_application(settings: Settings) -> AsyncIterator[Finding]:
             "Set it, or run `python -m db migrate`, which makes one",
         )
         return
-    async with connect(database) as connection:
-        async for finding in examine_server(APPLICATION, connection):
-            yield finding
-        if connection.dialect.name == "mysql":
-            yield await _check_encryption(connection, database)
-            yield await _check_rights(connection, database)
-            yield await _check_file_loading(connection)
-        problems = await connection.run_sync(lambda sync: find_problems(sync, metadata))
-    pending = await migrate.find_pending(database)
-    if pending:
-        told = f"{len(pending)} migrations are to be applied, from {pending[0]!r}"
-        yield Finding(APPLICATION, "schema", Status.FAILURE, told, "Run `python -m db migrate`")
-    for problem in problems:
-        found, _, remedy = problem.rpartition(": ")
-        yield Finding(APPLICATION, "schema", Status.FAILURE, found or problem, remedy if found else "")
-    if not pending and not problems:
-        yield Finding(APPLICATION, "schema", Status.OK, f"{len(metadata.tables)} tables as this version needs them")
+    async with leaving_nothing_open(database):
+        async with database.engine().connect() as connection:
+            async for finding in examine_server(APPLICATION, connection):
+                yield finding
+            if connection.dialect.name == "mysql":
+                yield await _check_encryption(connection, database)
+                yield await _check_rights(connection, database)
+                yield await _check_file_loading(connection)
+            problems = await connection.run_sync(lambda sync: find_problems(sync, metadata))
+        pending = await migrate.find_pending(database)
+        if pending:
+            told = f"{len(pending)} migrations are to be applied, from {pending[0]!r}"
+            yield Finding(APPLICATION, "schema", Status.FAILURE, told, "Run `python -m db migrate`")
+        for problem in problems:
+            found, _, remedy = problem.rpartition(": ")
+            yield Finding(APPLICATION, "schema", Status.FAILURE, found or problem, remedy if found else "")
+        if not pending and not problems:
+            yield Finding(APPLICATION, "schema", Status.OK, f"{len(metadata.tables)} tables as this version needs them")
 
 
 async def _check_encryption(connection: AsyncConnection, database: Database) -> Finding:

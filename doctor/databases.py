@@ -1,12 +1,12 @@
 """What the doctor asks of any database."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
@@ -27,27 +27,26 @@ def lacks_its_file(database: Database) -> bool:
     return database.url.get_backend_name() == "sqlite" and not Path(database.url.database or "").exists()
 
 
+def _tell_place(url: URL) -> str:
+    if url.host is None:
+        return str(url.database).removeprefix("file:")
+    return f"{url.host}{f':{url.port}' if url.port else ''}/{url.database}"
+
+
 @asynccontextmanager
-async def connect(database: Database) -> AsyncIterator[AsyncConnection]:
-    """Open a connection that leaves nothing behind.
+async def leaving_nothing_open(database: Database) -> AsyncIterator[None]:
+    """Close a database's pooled connections at the end: the doctor's databases do not live as long as its event loop.
 
     Args:
-        database: Where to.
-
-    Yields:
-        The connection.
-
-    Raises:
-        DatabaseUnreachable: There is none to be had.
+        database: The database.
     """
     try:
-        async with database.engine().connect() as connection:
-            yield connection
+        yield
     finally:
         await database.dispose()
 
 
-async def examine_server(system: str, connection: AsyncConnection) -> AsyncIterator[Finding]:
+async def examine_server(system: str, connection: AsyncConnection) -> AsyncGenerator[Finding, None]:
     """Say what a server is, how fast it answers and how its clock goes.
 
     Args:
@@ -61,9 +60,11 @@ async def examine_server(system: str, connection: AsyncConnection) -> AsyncItera
         started = time.perf_counter()
         await connection.scalar(text("SELECT 1"))
         times.append(time.perf_counter() - started)
-    yield Finding(system, "reachable", Status.OK, f"{PRODUCT[dialect]}{version}, answers in {min(times) * 1000:.1f} ms")
+    place = _tell_place(connection.engine.url)
+    told = f"{PRODUCT[dialect]}{version} at {place}, answers in {min(times) * 1000:.1f} ms"
+    yield Finding(system, "reachable", Status.OK, told)
     if dialect in CLOCK:
         before = datetime.now(UTC)
-        told: datetime = (await connection.scalar(text(CLOCK[dialect]))).replace(tzinfo=UTC)
+        clock: datetime = (await connection.scalar(text(CLOCK[dialect]))).replace(tzinfo=UTC)
         middle = before + (datetime.now(UTC) - before) / 2
-        yield compare_clocks(system, (told - middle).total_seconds())
+        yield compare_clocks(system, (clock - middle).total_seconds())

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,7 +49,7 @@ class Finding:
 
 
 # Looks at one system, and gives what it finds as it goes.
-Examination = Callable[[], AsyncIterator[Finding]]
+Examination = Callable[[], AsyncGenerator[Finding, None]]
 
 
 async def examine(examinations: Mapping[str, Examination], limit: float) -> list[Finding]:
@@ -68,8 +69,8 @@ async def examine(examinations: Mapping[str, Examination], limit: float) -> list
 async def _examine_one(system: str, look: Examination, limit: float) -> list[Finding]:
     findings: list[Finding] = []
     try:
-        async with asyncio.timeout(limit):
-            async for finding in look():
+        async with asyncio.timeout(limit), aclosing(look()) as found:
+            async for finding in found:
                 findings.append(_redact(finding))
     except TimeoutError:
         after = f" after the check of {findings[-1].check}" if findings else ""

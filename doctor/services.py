@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,7 +31,7 @@ KEY_SECONDS = 10
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
-async def examine_redis(shim: ShimSettings, limit: float) -> AsyncIterator[Finding]:
+async def examine_redis(shim: ShimSettings, limit: float) -> AsyncGenerator[Finding, None]:
     """Look at the broker of the Celery callers, and at the result backend if it is another server.
 
     Args:
@@ -61,7 +61,7 @@ async def examine_redis(shim: ShimSettings, limit: float) -> AsyncIterator[Findi
             await client.aclose()
 
 
-async def _examine_redis_server(client: Any, address: str) -> AsyncIterator[Finding]:
+async def _examine_redis_server(client: Any, address: str) -> AsyncGenerator[Finding, None]:
     await client.ping()
     started = time.perf_counter()
     await client.ping()
@@ -90,7 +90,7 @@ async def _examine_redis_server(client: Any, address: str) -> AsyncIterator[Find
         )
 
 
-async def examine_prefect() -> AsyncIterator[Finding]:
+async def examine_prefect() -> AsyncGenerator[Finding, None]:
     """Look at the Prefect server: version, deployments, workers.
 
     Raises:
@@ -117,7 +117,7 @@ async def examine_prefect() -> AsyncIterator[Finding]:
         yield Finding(PREFECT, "deployments", Status.OK, "as prefect.yaml says")
 
 
-async def _examine_prefect_server(client: PrefectClient) -> AsyncIterator[Finding]:
+async def _examine_prefect_server(client: PrefectClient) -> AsyncGenerator[Finding, None]:
     version = await client.api_version()
     before = datetime.now(UTC)
     started = time.perf_counter()
@@ -158,7 +158,7 @@ async def _check_workers(client: PrefectClient) -> Finding:
     )
 
 
-async def examine_mail(settings: Settings) -> AsyncIterator[Finding]:
+async def examine_mail(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at the mail server, without sending anything; without one, at the folder for mails.
 
     Args:

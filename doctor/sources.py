@@ -1,6 +1,6 @@
 """The doctor's look at the HRIS and BioStar."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import URL, text
@@ -11,7 +11,7 @@ from database_urls import SQL_SERVER
 from db.engines import Database
 from db.sql_server import make_connector
 from doctor import BIOSTAR, HRIS
-from doctor.databases import connect, examine_server, lacks_its_file
+from doctor.databases import examine_server, lacks_its_file, leaving_nothing_open
 from doctor.findings import Finding, Status, from_error
 from errors import SuiteError
 from hr.biostar import events_statement, find_event_tables
@@ -26,7 +26,7 @@ SECTIONS = (
 )
 
 
-async def examine_hris(settings: Settings) -> AsyncIterator[Finding]:
+async def examine_hris(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at the HRIS: driver, encryption, version, and every table and column that the mapping names.
 
     Args:
@@ -45,25 +45,26 @@ async def examine_hris(settings: Settings) -> AsyncIterator[Finding]:
             "Set one of them (docs/sql-server.md); `make demo` writes a sample",
         )
         return
-    async for finding in _examine_driver(HRIS, database, settings):
-        yield finding
-    async with connect(database) as connection:
-        async for finding in examine_server(HRIS, connection):
+    async with leaving_nothing_open(database):
+        async for finding in _examine_driver(HRIS, database, settings):
             yield finding
-        if isolation := await _check_isolation(HRIS, connection, settings):
-            yield isolation
-    mapping_file = load_mapping(settings.hris_mapping)
-    source = Source(database, mapping_file)
-    mapped = [section for section in SECTIONS if getattr(mapping_file.mapping, section) is not None]
-    problems = [problem for section in mapped if (problem := await source.find_problem([section]))]
-    for problem in problems:
-        yield from_error(HRIS, "mapping", SuiteError(problem))
-    if not problems:
-        told = f"{len(mapped)} tables of {settings.hris_mapping.name} are there and can be read"
-        yield Finding(HRIS, "mapping", Status.OK, told)
+        async with database.engine().connect() as connection:
+            async for finding in examine_server(HRIS, connection):
+                yield finding
+            if isolation := await _check_isolation(HRIS, connection, settings):
+                yield isolation
+        mapping_file = load_mapping(settings.hris_mapping)
+        source = Source(database, mapping_file)
+        mapped = [section for section in SECTIONS if getattr(mapping_file.mapping, section) is not None]
+        problems = [problem for section in mapped if (problem := await source.find_problem([section]))]
+        for problem in problems:
+            yield from_error(HRIS, "mapping", SuiteError(problem))
+        if not problems:
+            told = f"{len(mapped)} tables of {settings.hris_mapping.name} are there and can be read"
+            yield Finding(HRIS, "mapping", Status.OK, told)
 
 
-async def examine_biostar(settings: Settings) -> AsyncIterator[Finding]:
+async def examine_biostar(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Look at BioStar: driver, encryption, version, the newest table of events.
 
     Args:
@@ -76,14 +77,15 @@ async def examine_biostar(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding(BIOSTAR, "configured", Status.OK, "not configured: attendance is read from the HRIS alone")
         return
     database = _open("BioStar", "BIOSTAR_DATABASE_URL", settings)
-    async for finding in _examine_driver(BIOSTAR, database, settings):
-        yield finding
-    async with connect(database) as connection:
-        async for finding in examine_server(BIOSTAR, connection):
+    async with leaving_nothing_open(database):
+        async for finding in _examine_driver(BIOSTAR, database, settings):
             yield finding
-        if isolation := await _check_isolation(BIOSTAR, connection, settings):
-            yield isolation
-        yield await _check_events(connection)
+        async with database.engine().connect() as connection:
+            async for finding in examine_server(BIOSTAR, connection):
+                yield finding
+            if isolation := await _check_isolation(BIOSTAR, connection, settings):
+                yield isolation
+            yield await _check_events(connection)
 
 
 def _open(name: str, setting: str, settings: Settings) -> Database:
@@ -93,7 +95,7 @@ def _open(name: str, setting: str, settings: Settings) -> Database:
     return Database(name, setting, url, writes=False, settings=lambda: settings)
 
 
-async def _examine_driver(system: str, database: Database, settings: Settings) -> AsyncIterator[Finding]:
+async def _examine_driver(system: str, database: Database, settings: Settings) -> AsyncGenerator[Finding, None]:
     if database.url.get_backend_name() != SQL_SERVER:
         return
     connector = make_connector(database.name, database.setting, database.url, settings)

@@ -90,14 +90,16 @@ def look(*systems: str, limit: float = LIMIT) -> dict[tuple[str, str], Finding]:
     return {(keys.get(finding.system, finding.system), finding.check): finding for finding in findings}
 
 
-def test_all_is_well_on_real_servers(configured: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_is_well_on_real_servers(
+    configured: Configure, sources: TdsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
     systems = ("application", "hris", "biostar", "redis", "mail")
     found = look(*systems)
     assert {finding.status for finding in found.values()} == {Status.OK}
     assert {system for system, check in found if check == "reachable"} == set(systems)
     assert {system for system, check in found if check == "clock"} == {"application", "hris", "biostar", "redis"}
     assert "MariaDB" in found["application", "reachable"].found
-    assert "SQL Server 16.0" in found["hris", "reachable"].found
+    assert f"SQL Server 16.0.1000.6 at localhost:{sources.port}/{HRIS}, " in found["hris", "reachable"].found
     assert found["hris", "driver"].found == "FreeTDS (FreeTDS), encryption verified"
     assert "8 tables of hris.toml" in found["hris", "mapping"].found
 
