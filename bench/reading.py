@@ -103,7 +103,7 @@ async def _read_with_pyodbc(mapping: Path, chunk_rows: int, note: Callable[[], N
     from sqlalchemy.dialects.mssql.pyodbc import MSDialect_pyodbc
 
     from db import hris_database
-    from db.sql_server.connection import make_connector
+    from db.sql_server import make_connector
     from hr.mapping import load_mapping
     from hr.source import Source
     from settings import get_settings
