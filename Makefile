@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 # Test processes that run at once, and what `make test` runs.
 TEST_WORKERS ?= 2
 TESTS ?= tests
+# How often a test that failed is run again; those are listed.
+RERUNS ?= 0
 UV_COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-header -q
 export PYTHON
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -39,7 +41,7 @@ doctor: venv ## Look at every configured system and say what is wrong (DOCTOR="-
 
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
-	$(PY) -m pytest -n $(TEST_WORKERS) $(TESTS)
+	$(PY) -m pytest -n $(TEST_WORKERS) --reruns $(RERUNS) -rR $(TESTS)
 
 conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
@@ -47,6 +49,10 @@ conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls, many random examples
 	@scripts/install_test_servers postgresql
 	$(PY) -m pytest -m slow $(TESTS)
+
+chaos: venv-test ## Kill every part at random with -9 while 200 calls come in (CHAOS="--size short", "--size nightly")
+	@scripts/install_test_servers
+	$(PY) -m tests.chaos $(CHAOS)
 
 client-wheel: venv-test ## Build the wheel that callers install (tasks, shim, celery_app, celery_bridge) into dist/
 	$(PY) -m client
@@ -71,4 +77,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy doctor venv-test test conformance survival client-wheel bench lint lock clean
+.PHONY: help venv demo up down deploy doctor venv-test test conformance survival chaos client-wheel bench lint lock clean

@@ -10,14 +10,20 @@ from tests.servers.process import ServerProcess, find_program, free_port, server
 
 
 class RedisServer(ServerProcess):
-    """A Redis server that keeps everything in memory: a restart empties it."""
+    """A Redis server.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where its files go.
+        is_durable: Whether it writes down each change before it answers; otherwise a restart empties it.
+    """
+
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         self.port = free_port()
         command = [find_program("redis-server", "redis-server"), "--port", str(self.port), "--bind", "127.0.0.1"]
+        persistence = ["--appendonly", "yes", "--appendfsync", "always"] if is_durable else ["--appendonly", "no"]
         super().__init__(
             "Redis",
-            [*command, "--dir", str(folder), "--save", "", "--appendonly", "no"],
+            [*command, "--dir", str(folder), "--save", "", *persistence],
             log=folder / "redis.log",
             is_ready=self._answers,
         )
@@ -35,11 +41,14 @@ class RedisServer(ServerProcess):
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(*, is_durable: bool = False) -> Iterator[RedisServer]:
     """Run a private Redis server in a temporary folder.
+
+    Args:
+        is_durable: Whether it writes down each change before it answers; otherwise a restart empties it.
 
     Yields:
         The running server.
     """
-    with server_folder("redis") as folder, RedisServer(folder) as server:
+    with server_folder("redis") as folder, RedisServer(folder, is_durable=is_durable) as server:
         yield server
