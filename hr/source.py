@@ -1,5 +1,6 @@
 """Reading the HRIS: one statement an entity, built from the mapping, streamed in chunks."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -25,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
 from db.streaming import Rows, stream_rows
-from errors import SourceColumnMissing, StatementInterrupted
+from errors import AccessDenied, SourceColumnMissing, StatementInterrupted
 from hr.mapping import EntityName, Flag, Mapping, MappingFile, SourceTable
 
 
@@ -85,7 +86,7 @@ class Source:
             DatabaseUnreachable: No connection.
         """
         async with self._database.engine().connect() as connection:
-            statement = build(connection.dialect.name)
+            statement = await asyncio.to_thread(build, connection.dialect.name)
             try:
                 async with aclosing(stream_rows(connection, statement, chunk_rows)) as chunks:
                     async for rows in chunks:
@@ -105,7 +106,8 @@ class Source:
 
     async def _explain(self, sections: Sequence[str], error: DBAPIError) -> None:
         """Look for what the source lacks of the mapping: a driver's own message rarely tells the line to mend."""
-        if isinstance(error, StatementInterrupted):
+        # A missing right the server has told with its table, and nothing is missing when a statement was interrupted.
+        if isinstance(error, StatementInterrupted | AccessDenied):
             return
         if problem := await self.find_problem(sections):
             raise SourceColumnMissing(problem) from error
