@@ -98,6 +98,8 @@ def _compare(found: dict[How, list[dict[str, Any]]]) -> dict[str, Any]:
         "rows": found["suite"][0]["rows"],
         "rows_per_second": rates["suite"],
         "pyodbc_rows_per_second": rates["pyodbc"],
+        "cpu_seconds": statistics.median(reading["cpu_seconds"] for reading in found["suite"]),
+        "pyodbc_cpu_seconds": statistics.median(reading["cpu_seconds"] for reading in found["pyodbc"]),
         "pyodbc_peak_mb_above_start": max(reading["peak_mb_above_start"] for reading in found["pyodbc"]),
     }
 

@@ -1,9 +1,10 @@
 """Streaming the rows of a large answer in chunks, without holding up the event loop."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import Connection, CursorResult, Select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database_urls import SQL_SERVER
@@ -12,7 +13,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 async def stream_rows(
-    connection: AsyncConnection, statement: Executable, chunk_rows: int
+    connection: AsyncConnection, statement: Select[Any], chunk_rows: int
 ) -> AsyncGenerator[Rows, None]:
     """Give the rows of a statement, a chunk at a time; the next chunk is fetched when it is asked for.
 
@@ -32,6 +33,9 @@ async def stream_rows(
         async for partition in result.partitions():
             yield partition
         return
+
+    # The first compilation of a statement takes tens of milliseconds; what it learns makes the next one quick.
+    await asyncio.to_thread(statement.compile, dialect=connection.dialect)
 
     def send(sync: Connection) -> CursorResult[Any]:
         return sync.execute(statement, execution_options={"stream_results": True})
