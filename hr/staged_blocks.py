@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import Table, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.staging import rejected_row
+from hr.mapping import EntityName
 from hr.row_checks import Chunk, rules_in_force
 
 # Few, so that rows that change here and there take few others with them.
@@ -115,6 +117,27 @@ class StagedBlocks:
     def _fingerprint(self, columns: list[Any]) -> int:
         digest = blake2b(_to_bytes(columns), digest_size=8, key=self._rules)
         return int.from_bytes(digest.digest(), signed=True)
+
+
+async def take_back_refusals(connection: AsyncConnection, entity: EntityName, table: Table) -> None:
+    """Undo what a merge noted in a staging table, while the rows that it rejected are still listed.
+
+    `StagedBlocks.begin` would find them too, by going through the whole table.
+
+    Args:
+        connection: A transaction of the caller's.
+        entity: What the table holds.
+        table: The staging table.
+    """
+    await connection.execute(
+        update(table)
+        .values(is_refused=False)
+        .where(
+            rejected_row.c.entity == entity,
+            table.c.hris_id == rejected_row.c.source_id,
+            table.c.row_no == rejected_row.c.row_no,
+        )
+    )
 
 
 def blocks_of(fresh: FreshRows, chunk: Chunk) -> list[int | None]:

@@ -1,8 +1,8 @@
 """Copying the source's rows into the staging tables, in chunks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from hr.mapping import EntityName
 from hr.merge.candidates import compare_staged, complete_comparison
 from hr.row_checks import Chunk, prepare_chunk
 from hr.source import Source
-from hr.staged_blocks import Rows, StagedBlocks, blocks_of
+from hr.staged_blocks import Rows, StagedBlocks, blocks_of, take_back_refusals
 
 T = TypeVar("T")
 Progress = Callable[[EntityName, int], Awaitable[None]]
@@ -40,6 +40,10 @@ _WORKING_TABLES = (*STAGED_TABLES.values(), planned_employee, planned_user, plan
 
 async def empty_staging(database: Database) -> None:
     """Remove what an earlier replication left, however it ended, but for staged rows that `stage` can use again."""
+    async with database.engine().begin() as connection:
+        for entity, table in STAGED_TABLES.items():
+            if _keeps_blocks(table):
+                await take_back_refusals(connection, entity, table)
     async with database.engine().begin() as connection:
         for table in (*_WORKING_TABLES, rejected_row):
             if not _keeps_blocks(table):
@@ -76,7 +80,7 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         The number of rows read.
     """
     table = STAGED_TABLES[entity]
-    chunks = source.read(entity, chunk_rows)
+    rows = source.read(entity, chunk_rows)
     async with database.engine().begin() as connection:
         await connection.execute(delete(rejected_row).where(rejected_row.c.entity == entity))
         if _keeps_blocks(table):
@@ -84,9 +88,9 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         else:
             await _empty(connection, table)
     if not _keeps_blocks(table):
-        return await _copy(chunks, database, entity, None, progress)
+        return await _copy(rows, database, entity, None, progress)
     async with _meanwhile(compare_staged(database, last_number=blocks.last_number)) as comparison:
-        read = await _copy(chunks, database, entity, blocks, progress)
+        read = await _copy(rows, database, entity, blocks, progress)
         is_compared = await comparison
     async with database.engine().begin() as connection:
         await blocks.remove_vanished(connection)
@@ -96,7 +100,11 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
 
 
 async def _copy(
-    chunks: AsyncIterator[Rows], database: Database, entity: EntityName, blocks: StagedBlocks | None, progress: Progress
+    source: AsyncGenerator[Rows, None],
+    database: Database,
+    entity: EntityName,
+    blocks: StagedBlocks | None,
+    progress: Progress,
 ) -> int:
     """Write the rows that are not staged yet; gives the number of all.
 
@@ -105,6 +113,7 @@ async def _copy(
     read = 0
     writing: asyncio.Task[None] | None = None
     async with (
+        aclosing(source) as chunks,
         BulkLoader(database, STAGED_TABLES[entity]) as staged,
         BulkLoader(database, rejected_row) as rejected,
     ):
