@@ -9,6 +9,10 @@ import pytest
 
 from settings import REPOSITORY
 from tests.integration.workers.system import Pool, read_lines, wait_for_lines
+from tests.servers import prefect_server
+
+# How much slower the tests' machine may be than one that does nothing else.
+SLOWER_BESIDE_OTHERS = 6
 
 
 @pytest.fixture
@@ -83,6 +87,21 @@ def test_a_second_worker_of_the_same_name_is_refused(pool: Pool) -> None:
 def test_a_pool_of_another_type_is_refused(new_pool: Callable[..., Pool]) -> None:
     pool = new_pool("kubernetes")
     assert "is of type 'kubernetes'" in start_in_vain(pool, "--name", "lost")
+
+
+def test_a_server_that_does_not_let_the_worker_in_is_said_at_start(tmp_path: Path) -> None:
+    with prefect_server(PREFECT_SERVER_API_AUTH_STRING="admin:secret") as server:
+        said = start_in_vain(Pool(tmp_path, server, "closed"))
+    assert "refuses this worker (401): check PREFECT_API_AUTH_STRING" in " ".join(said.split())
+
+
+def test_a_run_that_cannot_begin_fails_within_five_seconds(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text("import not_installed_anywhere\n")
+    flow_run = pool.read(run := pool.run(pool.deploy("faulty.py:job", directory=tmp_path)))
+    failed = pool.wait_for(run, "Failed")
+    assert flow_run.created is not None
+    # Five on a quiet machine; tests run beside others.
+    assert (failed.timestamp - flow_run.created).total_seconds() < 5 * SLOWER_BESIDE_OTHERS
 
 
 def test_a_run_that_cannot_be_had_is_not_begun_twice(pool: Pool, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Workers that are told to stop, or to take the code anew."""
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -59,3 +60,46 @@ def test_a_killed_worker_leaves_its_runs_to_end_by_themselves(new_pool: Callable
         os.kill(worker.pid, signal.SIGKILL)
         Path(f"{path}.go").touch()
         pool.wait_for(run, "Completed")
+
+
+def test_a_second_signal_hands_the_runs_back_without_waiting_for_their_grace_time(
+    new_pool: Callable[..., Pool], tmp_path: Path
+) -> None:
+    pool = new_pool()
+    path = tmp_path / "told"
+    with pool.worker("first") as worker:
+        run = pool.run(pool.deploy("wait", grace_seconds=3600), path=str(path))
+        ((_, pid),) = wait_for_lines(path, "begin")
+        process = psutil.Process(worker.pid)
+        os.kill(worker.pid, signal.SIGTERM)
+        wait_until(lambda: "grace time" in worker.log.read_text(), "the worker stops")
+        assert psutil.pid_exists(pid)
+        os.kill(worker.pid, signal.SIGTERM)
+        pool.wait_for(run, "AwaitingRetry")
+        assert not psutil.pid_exists(pid)
+        process.wait(60)
+
+
+def test_a_hangup_has_new_runs_forked_from_a_new_process_and_leaves_the_running_ones(
+    new_pool: Callable[..., Pool], tmp_path: Path
+) -> None:
+    pool = new_pool()
+    path = tmp_path / "told"
+    described = pool.deploy("describe")
+
+    def find_parent(name: str) -> int:
+        told = tmp_path / name
+        pool.wait_for(pool.run(described, path=str(told)), "Completed")
+        parent: int = json.loads(told.read_text())["parent"]
+        return parent
+
+    with pool.worker("first") as worker:
+        run = pool.run(pool.deploy("wait"), path=str(path))
+        wait_for_lines(path, "begin")
+        before = find_parent("before")
+        os.kill(worker.pid, signal.SIGHUP)
+        wait_until(lambda: "Reloading" in worker.log.read_text(), "the worker reloads")
+        assert find_parent("after") != before
+        Path(f"{path}.go").touch()
+        pool.wait_for(run, "Completed")
+    assert [what for what, _ in read_lines(path)] == ["begin", "end"]
