@@ -51,8 +51,8 @@ async def examine_hris(settings: Settings) -> AsyncGenerator[Finding, None]:
         async with database.engine().connect() as connection:
             async for finding in examine_server(HRIS, connection):
                 yield finding
-            if isolation := await _check_isolation(HRIS, connection, settings):
-                yield isolation
+            for finding in await _check_session(HRIS, connection, settings):
+                yield finding
         mapping_file = load_mapping(settings.hris_mapping)
         source = Source(database, mapping_file)
         mapped = [section for section in SECTIONS if getattr(mapping_file.mapping, section) is not None]
@@ -83,8 +83,8 @@ async def examine_biostar(settings: Settings) -> AsyncGenerator[Finding, None]:
         async with database.engine().connect() as connection:
             async for finding in examine_server(BIOSTAR, connection):
                 yield finding
-            if isolation := await _check_isolation(BIOSTAR, connection, settings):
-                yield isolation
+            for finding in await _check_session(BIOSTAR, connection, settings):
+                yield finding
             yield await _check_events(connection)
 
 
@@ -105,6 +105,27 @@ async def _examine_driver(system: str, database: Database, settings: Settings) -
         yield Finding(system, "driver", Status.WARNING, told, remedy)
     else:
         yield Finding(system, "driver", Status.OK, told)
+
+
+async def _check_session(system: str, connection: AsyncConnection, settings: Settings) -> list[Finding]:
+    checked = (await _check_encryption(system, connection), await _check_isolation(system, connection, settings))
+    return [finding for finding in checked if finding is not None]
+
+
+async def _check_encryption(system: str, connection: AsyncConnection) -> Finding | None:
+    """Ask the server whether the connection is encrypted; not all accounts may ask."""
+    if connection.dialect.name != SQL_SERVER:
+        return None
+    asked = text("SELECT encrypt_option FROM sys.dm_exec_connections WHERE session_id = @@SPID")
+    try:
+        said = await connection.scalar(asked)
+    except DBAPIError:
+        await connection.rollback()
+        return None
+    if str(said).upper() == "TRUE":
+        return Finding(system, "encryption", Status.OK, "on, says the server")
+    remedy = f"Set {system.upper()}_ENCRYPTION=verified"
+    return Finding(system, "encryption", Status.WARNING, "off, says the server", remedy)
 
 
 async def _check_isolation(system: str, connection: AsyncConnection, settings: Settings) -> Finding | None:

@@ -102,6 +102,7 @@ def test_all_is_well_on_real_servers(
     assert "MariaDB" in found["application", "reachable"].found
     assert f"SQL Server 16.0.1000.6 at localhost:{sources.port}/{HRIS}, " in found["hris", "reachable"].found
     assert found["hris", "driver"].found == "FreeTDS (FreeTDS), encryption verified"
+    assert found["hris", "encryption"].found == "on, says the server"
     assert "8 tables of hris.toml" in found["hris", "mapping"].found
 
     assert asyncio.run(diagnose(systems, LIMIT, as_json=False))
@@ -169,6 +170,8 @@ def test_the_sources_faults_are_named_with_what_to_do(
     assert by_check["HRIS", "driver"].status is Status.WARNING
     assert by_check["HRIS", "driver"].remedy.startswith("Set HRIS_ENCRYPTION=verified")
     assert "encryption off" in by_check["BioStar", "driver"].found
+    assert by_check["HRIS", "encryption"].status is Status.OK
+    assert by_check["BioStar", "encryption"].found == "off, says the server"
     assert by_check["BioStar", "events"].status is Status.WARNING
     problems = [finding for finding in findings if finding.check == "mapping"]
     assert [finding.status for finding in problems] == [Status.FAILURE, Status.FAILURE]
@@ -177,9 +180,10 @@ def test_the_sources_faults_are_named_with_what_to_do(
     assert {finding.remedy for finding in problems} == {"Correct the mapping or grant the account SELECT"}
 
 
-def test_snapshots_that_are_not_allowed_are_told(configured: Configure, sources: TdsServer) -> None:
+def test_whether_the_database_allows_snapshots_is_asked_where_they_are_wanted(configured: Configure) -> None:
+    assert ("hris", "isolation") not in look("hris")
     configured(SQL_SERVER_ISOLATION="SNAPSHOT")
-    assert look("hris")["hris", "isolation"].status in {Status.OK, Status.FAILURE}
+    assert look("hris")["hris", "isolation"].found == "the database allows SNAPSHOT"
 
 
 def test_the_application_databases_faults_are_named_with_what_to_do(
