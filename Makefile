@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 venv: ## Make the environment (.venv) from requirements.lock, or bring it up to date
 	@scripts/make_environment $(VENV) requirements.lock
@@ -42,6 +42,11 @@ doctor: venv ## Look at every configured system and say what is wrong (DOCTOR="-
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
 	$(PY) -m pytest -n $(TEST_WORKERS) --reruns $(RERUNS) -rR $(TESTS)
+
+test-sqlserver: venv-test ## Run every flow that reads SQL Server against real ones: HRIS_TEST_URL=mssql://… BIOSTAR_TEST_URL=…
+	@test -n "$$HRIS_TEST_URL$$BIOSTAR_TEST_URL" || { echo "Give HRIS_TEST_URL and BIOSTAR_TEST_URL: see docs/sql-server.md"; exit 2; }
+	@scripts/install_test_servers
+	@$(PY) -m pytest tests/sqlserver
 
 conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
@@ -77,4 +82,4 @@ clean: ## Remove the environment and caches; databases and logs (.data) stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-.PHONY: help venv demo up down deploy doctor venv-test test conformance survival chaos client-wheel bench lint lock clean
+.PHONY: help venv demo up down deploy doctor venv-test test test-sqlserver conformance survival chaos client-wheel bench lint lock clean

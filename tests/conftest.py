@@ -26,6 +26,7 @@ GROUPS = {
         "integration/test_doctor",
         "integration/test_local_system",
         "acceptance/test_prefect_ui",
+        "sqlserver/",
     ),
 }
 
