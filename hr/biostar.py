@@ -10,6 +10,7 @@ the day before, if that has no end yet and began at most `LONGEST_SHIFT` earlier
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import Enum
@@ -19,6 +20,7 @@ from sqlalchemy import ColumnElement, Integer, Select, String, TableClause, colu
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engines import Database
+from db.streaming import stream_rows
 from hr.attendance.days import Attendance, day_bounds, local_day, to_hours
 
 # SQL Server takes 2,100 parameters a statement, and its drivers need some for themselves.
@@ -114,11 +116,12 @@ class BioStar:
         events: dict[str, list[DoorEvent]] = defaultdict(list)
         for name in tables:
             statement = events_statement(name, codes, begin, end)
-            result = await connection.stream(statement, execution_options={"yield_per": CHUNK_ROWS})
-            async for user, seconds, key in result:
-                events[user.strip()].append(
-                    DoorEvent(datetime.fromtimestamp(seconds, UTC), DIRECTIONS.get(key, Direction.UNKNOWN))
-                )
+            async with aclosing(stream_rows(connection, statement, CHUNK_ROWS)) as chunks:
+                async for rows in chunks:
+                    for user, seconds, key in rows:
+                        events[user.strip()].append(
+                            DoorEvent(datetime.fromtimestamp(seconds, UTC), DIRECTIONS.get(key, Direction.UNKNOWN))
+                        )
         for of_person in events.values():
             of_person.sort(key=lambda event: event.at)
         return events

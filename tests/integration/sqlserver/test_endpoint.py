@@ -129,6 +129,13 @@ def test_two_thousand_parameters_are_taken(filled: pyodbc.Connection) -> None:
     assert one(cursor) == (1500,)
 
 
+def test_more_parameters_than_sql_server_takes_are_refused(filled: pyodbc.Connection) -> None:
+    marks = ", ".join("?" * 2101)
+    # Microsoft's driver counts by itself.
+    with pytest.raises(pyodbc.Error, match=r"8003|07002"):
+        filled.execute(f"SELECT count(*) FROM dbo.Numbers WHERE ID IN ({marks})", *range(2101))
+
+
 def test_what_is_committed_stays_and_what_is_rolled_back_does_not(filled: pyodbc.Connection, connect: Connect) -> None:
     filled.execute("DELETE FROM dbo.Numbers WHERE ID > 10")
     filled.rollback()

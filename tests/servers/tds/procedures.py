@@ -7,11 +7,13 @@ from typing import Any
 
 from tests.servers.tds.parameters import Parameter, read_parameter
 from tests.servers.tds.reading import Reader
+from tests.servers.tds.tokens import SqlError
 
 BY_NUMBER = 0xFFFF
 NUMBERS = {10: "sp_executesql", 11: "sp_prepare", 12: "sp_execute", 13: "sp_prepexec", 15: "sp_unprepare"}
 # From here on a byte separates two calls instead of beginning a parameter.
 SEPARATOR = 0x80
+MOST_PARAMETERS, TOO_MANY_PARAMETERS = 2100, 8003
 _NAME = re.compile(r"@(\w+)")
 
 
@@ -25,6 +27,7 @@ class Call:
         names: The statement's parameters.
         values: Their values.
         handle: The prepared statement that it means.
+        size: Parameters that it was sent with, the procedure's own included.
         is_last: Whether no call follows in the same message.
     """
 
@@ -33,6 +36,7 @@ class Call:
     names: list[str] = field(default_factory=list)
     values: list[Parameter] = field(default_factory=list)
     handle: int = 0
+    size: int = 0
     is_last: bool = True
 
     @property
@@ -63,8 +67,23 @@ def read_calls(reader: Reader) -> Iterator[Call]:
         if not reader.is_at_end:
             reader.u8()
         call = _understand(name.rpartition(".")[2].lower(), parameters)
+        call.size = len(parameters)
         call.is_last = reader.is_at_end
         yield call
+
+
+def check_size(call: Call) -> None:
+    """Refuse a call with more parameters than SQL Server takes.
+
+    Raises:
+        SqlError: It has more.
+    """
+    if call.size > MOST_PARAMETERS:
+        raise SqlError(
+            TOO_MANY_PARAMETERS,
+            f"The incoming request has too many parameters. The server supports a maximum of {MOST_PARAMETERS} "
+            "parameters. Reduce the number of parameters and resend the request.",
+        )
 
 
 def _understand(name: str, parameters: list[Parameter]) -> Call:

@@ -10,7 +10,7 @@ from tests.servers.tds import login as logins
 from tests.servers.tds.answers import read_pieces
 from tests.servers.tds.faults import Fault
 from tests.servers.tds.packets import Cancelled, ClientGone, Kind, Message, Wire
-from tests.servers.tds.procedures import Call, read_calls
+from tests.servers.tds.procedures import Call, check_size, read_calls
 from tests.servers.tds.reading import Reader
 from tests.servers.tds.served import Served
 from tests.servers.tds.statements import DEADLOCK, Answer, Statements
@@ -193,6 +193,7 @@ class Session(threading.Thread):
     def _run_call(self, call: Call, statements: Statements) -> None:
         last = Status.FINAL if call.is_last else Status.MORE
         try:
+            check_size(call)
             text, names, handle = self._find_statement(call)
             values = {name: parameter.value for name, parameter in zip(names, call.values, strict=False)}
             kinds = {name: parameter.kind for name, parameter in zip(names, call.values, strict=False)}
