@@ -88,6 +88,7 @@ CANNOT_OPEN_DATABASE = 4060
 # FreeTDS's word for all that goes wrong between the server's answer and the end of the login.
 UNEXPLAINED = "Unable to connect to data source"
 _RECORD = re.compile(r"\((-?\d+)\)(?: \(SQL\w+\))?(?=; \[|$)")
+_BRACKETS = re.compile(r"^(\[[^\]]*\]\s*)+")
 _NAME_OF_SOURCE = re.compile(r"(?:\b(?:FROM|JOIN)|,)\s+((?:\[[^\]]+\]|\w+)(?:\.(?:\[[^\]]+\]|\w+))*)", re.IGNORECASE)
 
 
@@ -150,8 +151,8 @@ def read_failure(error: BaseException) -> Failure:
     numbers = [int(number) for number in _RECORD.findall(words)]
     kind, number = _find_kind(state, numbers, words)
     records = [_RECORD.sub("", record) for record in re.split(r"; (?=\[\w{5}\] )", words)]
-    text = " ".join(re.sub(r"^(\[[^\]]*\]\s*)+", "", record).strip() for record in records)
-    return Failure(kind, state, number, " ".join(text.split()).rstrip("."))
+    told = [" ".join(_BRACKETS.sub("", record).split()).rstrip(".") for record in records]
+    return Failure(kind, state, number, "; ".join(dict.fromkeys(told)))
 
 
 def _find_kind(state: str, numbers: list[int], words: str) -> tuple[Kind, int]:
