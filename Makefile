@@ -52,7 +52,7 @@ conformance: venv-test ## Run Celery's own unit tests with the shim's task class
 	$(PY) -m tests.conformance
 
 survival: venv-test ## The tests that take minutes: servers away for long, hundreds of calls, many random examples
-	@scripts/install_test_servers postgresql
+	@scripts/install_test_servers
 	$(PY) -m pytest -m slow $(TESTS)
 
 chaos: venv-test ## Kill every part at random with -9 while 200 calls come in (CHAOS="--size short", "--size nightly")

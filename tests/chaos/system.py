@@ -21,7 +21,15 @@ from db import migrate
 from db.engines import Database
 from settings import REPOSITORY
 from tests.chaos.sample_tasks import MODULE
-from tests.servers import MariaDBServer, PrefectServer, RedisServer, mariadb_server, prefect_server, redis_server
+from tests.servers import (
+    MariaDBServer,
+    PrefectServer,
+    RedisServer,
+    mariadb_server,
+    postgresql_server,
+    prefect_server,
+    redis_server,
+)
 from tests.servers.process import ServerProcess
 
 POOL = "chaos"
@@ -169,7 +177,11 @@ def run_system(folder: Path) -> Iterator[System]:
     """
     with ExitStack() as exits:
         enter = exits.enter_context
-        system = System(folder, enter(redis_server(is_durable=True)), enter(prefect_server()), enter(mariadb_server()))
+        # What Prefect wants for several machines; on SQLite their polls would keep the others from writing.
+        database = enter(postgresql_server())
+        system = System(
+            folder, enter(redis_server(is_durable=True)), enter(prefect_server(database.url)), enter(mariadb_server())
+        )
         system.prepare()
         exits.callback(system.end_what_is_left)
         for process in (*system.workers.values(), system.gateway):
