@@ -172,7 +172,7 @@ async def test_mails_that_were_sent_or_refused_long_ago_are_forgotten_and_undeci
 
 async def test_leases_that_nobody_has_had_for_a_week_are_deleted_and_held_ones_kept(cleanup: Cleanup) -> None:
     old, young = NOW - timedelta(days=8), NOW - timedelta(days=6)
-    lease = {"work_pool_id": "p", "token": "t", "holder": "w", "host_name": "h"}
+    lease: dict[str, Any] = {"work_pool_id": "p", "token": "t", "holder": "w", "host_name": "h"}
     rows = [
         lease | {"flow_run_id": name, "expires_at": expires_at, "updated_at": at}
         for name, expires_at, at in (("old", None, old), ("young", None, young), ("held", NOW, old))
