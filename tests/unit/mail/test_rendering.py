@@ -9,7 +9,8 @@ import pytest
 from hr.mail.notices import Notice, notification, status_update
 from hr.mail.recipients import Recipient, choose_locale
 from hr.mail.rendering import TEMPLATES, render
-from setting_values import Locale, Settings
+from setting_values import Locale
+from settings import Settings
 
 
 def read(notice: Notice, locale: Locale = "en", name: str | None = None) -> EmailMessage:
