@@ -9,8 +9,6 @@ from celery.exceptions import InvalidTaskError
 from celery.worker.request import Request
 from celery.worker.state import task_reserved
 from celery.worker.strategy import default, hybrid_to_proto2, proto1_to_proto2
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +41,7 @@ class FlowRequest(Request):  # type: ignore[misc]  # Celery has no annotations
     def acknowledge(self) -> None:
         """See Celery's method. A message whose connection is gone comes again, and its call is then found by its id."""
         held_by, self.held_by = self.held_by, None
-        try:
-            super().acknowledge()
-        except (RedisError, OperationalError, OSError, AttributeError) as error:
-            # AttributeError: a closed connection of kombu has forgotten its server.
-            logger.info("Task %s[%s] cannot be acknowledged: %s", self.name, self.id, error)
-            self.acknowledged = True
+        super().acknowledge()
         if held_by is not None:
             held_by.decrement_eventually()
 

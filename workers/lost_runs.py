@@ -62,6 +62,8 @@ class LostRuns:
     async def settle(self, flow_run_id: UUID, reason: str = LOST) -> None:
         """Settle a run that has no process, through outages of the server, unless another worker has it.
 
+        Its execution is closed if it has ended: its process may have died between its last state and its report.
+
         Args:
             flow_run_id: The run.
             reason: Shown with its state.

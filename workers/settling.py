@@ -27,15 +27,17 @@ async def settle(client: PrefectClient, flow_run_id: UUID, reason: str) -> bool:
         reason: Shown with its state.
 
     Returns:
-        Whether it has ended by this.
+        Whether it has ended, by this or before its process did.
     """
     try:
         flow_run = await client.read_flow_run(flow_run_id)
     except ObjectNotFound:
         return False
     state = flow_run.state
-    if state is None or state.is_final():
+    if state is None:
         return False
+    if state.is_final():
+        return True
     if state.is_cancelling():
         await _set_state(client, flow_run, Cancelled(message=reason))
         return True

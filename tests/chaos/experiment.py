@@ -88,6 +88,8 @@ def run_experiment(size: Size, seed: int, folder: Path, tell: Tell) -> Report:
         report = Report(size.calls, faults.counts)
         _wait_for_ends(system, calls, report)
         report.seconds = time.monotonic() - began
+        faults.note_ended_parts()
+        report.problems += faults.problems
         _look(system, calls, report)
     return report
 

@@ -21,6 +21,10 @@ Tell = Callable[[str], None]
 class Faults:
     """Kills parts of a system.
 
+    Attributes:
+        counts: How often each kind of fault happened.
+        problems: The parts that ended although nobody killed them.
+
     Args:
         system: The system.
         seed: Of the random numbers.
@@ -29,6 +33,7 @@ class Faults:
 
     def __init__(self, system: System, seed: int, tell: Tell) -> None:
         self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
         self._system = system
         self._random = random.Random(seed)  # noqa: S311
         self._tell = tell
@@ -54,9 +59,18 @@ class Faults:
                 self._pause.wait(self._random.uniform(*PAUSE))
                 if not condition():
                     return
+                self.note_ended_parts()
                 self._kinds[kind]()
                 self.counts[kind] += 1
                 self._tell(f"killed and started again: {kind}")
+
+    def note_ended_parts(self) -> None:
+        """Look for parts that nobody killed and that ended all the same, and start them again."""
+        for part in self._system.parts:
+            if part.has_ended:
+                self.problems.append(f"{part.name} ended by itself; its log:\n{part.log_tail()}")
+                part.kill()
+                part.start()
 
     def _kill_run(self) -> None:
         processes = self._system.find_runs()

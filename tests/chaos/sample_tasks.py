@@ -3,7 +3,7 @@
 from shim import shared_task
 
 MODULE = "tests.chaos.sample_tasks"
-JOB = "chaos"
+JOB = POOL = "chaos"
 
 
 @shared_task(

@@ -6,13 +6,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 from celery import Celery
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.flows import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import make_url
 
@@ -20,7 +24,7 @@ from celery_app import make_app
 from db import migrate
 from db.engines import Database
 from settings import REPOSITORY
-from tests.chaos.sample_tasks import MODULE
+from tests.chaos.sample_tasks import MODULE, POOL
 from tests.servers import (
     MariaDBServer,
     PrefectServer,
@@ -32,8 +36,9 @@ from tests.servers import (
 )
 from tests.servers.process import ServerProcess
 
-POOL = "chaos"
 LEASE_SECONDS = 6
+# The deployment that does this in production runs every minute.
+SYNC_SECONDS = 20
 MACHINES = ("one", "two")
 
 
@@ -69,9 +74,14 @@ class System:
         """The servers, by the names that faults are counted under."""
         return {"Redis": self.redis, "Prefect server": self.prefect, "MariaDB": self.mariadb}
 
+    @property
+    def parts(self) -> list[ServerProcess]:
+        """All processes that must live until they are killed."""
+        return [*self.servers.values(), *self.workers.values(), self.gateway]
+
     def prepare(self) -> None:
-        """Make the tables, and deploy the counted flow."""
-        from tests.chaos.sample_flows import metadata
+        """Make the tables, and deploy the counted flow and the one that looks after lost runs."""
+        from tests.chaos.sample_flows import look_after_lost_runs, metadata
 
         url = make_url(self.mariadb.url(self.database))
         database = Database("the application database", "", lambda: url, writes=True)
@@ -82,19 +92,29 @@ class System:
                 await connection.run_sync(metadata.create_all)
 
         asyncio.run(migrate_and_create())
-        flow = self.task.prefect_flow
+        every_so_often = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=SYNC_SECONDS)))
         with self.client() as client:
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-            client.create_deployment(
-                flow_id=client.create_flow(flow),
-                name=flow.name,
-                entrypoint=self.task.deployed_entrypoint,
-                work_pool_name=POOL,
-                pull_steps=[
-                    {"prefect.deployments.steps.set_working_directory": {"directory": str(REPOSITORY)}},
-                ],
-                parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+            self._deploy(client, self.task.prefect_flow, self.task.deployed_entrypoint)
+            self._deploy(
+                client,
+                look_after_lost_runs,
+                "tests.chaos.sample_flows.look_after_lost_runs",
+                schedules=[every_so_often],
+                concurrency_limit=1,
+                concurrency_options=ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
             )
+
+    def _deploy(self, client: SyncPrefectClient, flow: Flow[Any, Any], entrypoint: str, **options: Any) -> None:
+        client.create_deployment(
+            flow_id=client.create_flow(flow),
+            name=flow.name,
+            entrypoint=entrypoint,
+            work_pool_name=POOL,
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(REPOSITORY)}}],
+            parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
+            **options,
+        )
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:

@@ -132,6 +132,11 @@ class ServerProcess:
             raise ServerError(f"{self.name} does not run")
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended although nobody stopped it."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self) -> None:
         """Start the server and wait until it answers.
 

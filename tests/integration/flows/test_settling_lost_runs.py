@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,11 +14,17 @@ from prefect.states import AwaitingRetry, Cancelling, Completed, Pending, Runnin
 from sqlalchemy import select, text, update
 
 from api.repositories.lease_repository import Holder, LeaseRepository
+from api.repositories.run_report import RunReport
+from api.repositories.scheduler_repository import SchedulerRepository
 from db import maria_database, migrate
 from db.leases import flow_run_lease
 from db.maria_database import DatabaseSessionLocal
+from db.tables import scheduled_job_execution, scheduler_execution_status
 from flows import lost_runs
 from flows.lost_runs import settle_lost_runs
+from workers.leases import Leases
+from workers.lost_runs import LostRuns
+from workers.records import Records
 
 RETRIES_LEFT = FlowRunPolicy(retries=2, retry_delay=30)
 NO_RETRIES = FlowRunPolicy(retries=0)
@@ -113,6 +120,23 @@ async def test_a_settled_run_may_be_taken_again_and_keeps_its_row(pool: Pool) ->
     async with DatabaseSessionLocal() as session:
         assert list(await session.scalars(select(flow_run_lease.c.expires_at))) == [None]
     await pool.lease(run, is_expired=False)
+
+
+async def test_a_worker_closes_the_row_of_a_run_whose_process_died_between_its_last_state_and_its_report(
+    pool: Pool, tmp_path: Path
+) -> None:
+    run = await pool.run(Running())
+    report = RunReport(execution_id=str(uuid4()), run_id=str(run), status="running", at=datetime.now(UTC))
+    async with DatabaseSessionLocal.begin() as session:
+        await SchedulerRepository().record(session, "lost", report)
+    await pool.client.set_flow_run_state(run, Completed(), force=True)
+    leases = Leases("finder", lambda: pool.id, lambda _: None)
+    await LostRuns(pool.client, Records(tmp_path), leases, lambda: None).settle(run)
+    code = select(scheduler_execution_status.c.code).join(
+        scheduled_job_execution, scheduled_job_execution.c.status_id == scheduler_execution_status.c.id
+    )
+    async with DatabaseSessionLocal() as session:
+        assert await session.scalar(code.where(scheduled_job_execution.c.run_id == str(run))) == "success"
 
 
 async def test_runs_that_nobody_has_and_that_should_have_begun_long_ago_are_scheduled_again(
