@@ -1,9 +1,10 @@
 """`python -m demo.prefect_server …`: `prefect server start …`, for a server that keeps its data in SQLite.
 
-Such a server stands still for a minute now and then: the garbage collector, run by the thread of the event loop,
-resets a left cursor, for which it needs its connection; that connection's thread waits for SQLite's write lock; and who
-holds that lock needs the event loop. SQLite gives up after its timeout, and requests have failed meanwhile. Here a
-thread of its own collects garbage: when it has to wait for a connection, nobody waits for it.
+Two things are different. Writers wait for each other instead of failing: see `demo.one_writer`. And a thread of its own
+collects garbage, because such a server stands still for a minute now and then: the garbage collector, run by the thread
+of the event loop, resets a left cursor, for which it needs its connection; that connection's thread waits for SQLite's
+write lock; and who holds that lock needs the event loop. SQLite gives up after its timeout, and requests have failed
+meanwhile. When a thread of its own has to wait for a connection, nobody waits for it.
 """
 
 import gc
@@ -25,6 +26,9 @@ def main() -> None:
     # Imported here: it takes seconds and leaves garbage.
     from prefect.cli import app
 
+    from demo.one_writer import let_writers_wait
+
+    let_writers_wait()
     sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
     app()
 
