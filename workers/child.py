@@ -35,6 +35,7 @@ from prefect.states import Failed
 from prefect.utilities.processutils import command_from_string, get_sys_executable, sanitize_subprocess_env
 
 from workers.errors import WorkerError
+from workers.lasting import begin_watches_later
 from workers.limits import limit_memory
 from workers.orders import Order
 from workers.surroundings import set_import_path, take_environment
@@ -149,6 +150,7 @@ def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
         The exit status.
     """
     configure_from_env()
+    begin_watches_later()
     with handle_engine_signals(flow_run.id):
         logger = flow_run_logger(flow_run)
         try:

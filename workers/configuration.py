@@ -14,7 +14,8 @@ LEAST_MEMORY_MB = 64
 
 
 @cache
-def _write_settings() -> dict[str, str]:
+def write_settings() -> dict[str, str]:
+    """Give the settings of this process, wherever they come from, as environment variables."""
     return get_current_settings().to_environment_variables(exclude_unset=True)
 
 
@@ -66,7 +67,7 @@ class Configuration(ProcessJobConfiguration):
     @classmethod
     def _base_environment(cls) -> dict[str, str]:
         # Settings do not change while a worker lives, and to write them down takes a tenth of a second.
-        return dict(_write_settings())
+        return dict(write_settings())
 
     @classmethod
     async def from_template_and_values(

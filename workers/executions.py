@@ -5,7 +5,6 @@ worker has one for all. Its parts are private to Prefect: see `workers.child`.
 """
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -244,9 +243,7 @@ class Executions:
     def _environment(self, execution: Execution, control: Mapping[str, str]) -> dict[str, str]:
         """Give the environment that the stock process worker would give; settings are among the configuration's."""
         environment: dict[str, str | None] = {
-            # The worker has done that; each of a run's clients would do it again.
-            "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-            **os.environ,
+            **self._fork_servers.environment,
             **execution.configuration.env,
             "PREFECT__FLOW_RUN_ID": str(execution.flow_run.id),
             "PREFECT__ENABLE_CANCELLATION_AND_CRASHED_HOOKS": "false",

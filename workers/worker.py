@@ -18,7 +18,8 @@ from prefect.workers.base import BaseWorkerResult
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from workers.admission import admit
-from workers.configuration import Configuration, Limits
+from workers.client_settings import find_client_settings
+from workers.configuration import Configuration, Limits, write_settings
 from workers.endings import end_gracefully, end_lost, enforce_time_limit, explain_memory_limit
 from workers.executions import Executions
 from workers.fork_client import ForkServers
@@ -27,6 +28,7 @@ from workers.lost_runs import LostRuns
 from workers.notices import Notices, look_for_cancelling
 from workers.pace import Pace
 from workers.preloading import find_flow_modules
+from workers.recent_reads import share_recent_reads
 from workers.records import Records, find_folder
 from workers.settling import begins_again
 
@@ -90,10 +92,12 @@ class WarmWorker(ProcessWorker):
 
     async def __aenter__(self) -> Self:
         self._name_lock = await admit(self._work_pool_name, self.name, self.type)
-        self._fork_servers = ForkServers(find_flow_modules())
+        settings = await find_client_settings()
+        self._fork_servers = ForkServers(find_flow_modules(), {**settings, **os.environ, **write_settings()})
         try:
             await self._fork_servers.ensure()
             await super().__aenter__()
+            share_recent_reads(self.client)
             self._records = Records(find_folder(self._work_pool_name))
             self._executions = Executions(self.client, self._fork_servers, self._records, self._leases, self.name)
             await self._executions.__aenter__()
@@ -259,8 +263,7 @@ class WarmWorker(ProcessWorker):
         """Leave the run Pending: it runs a moment later, and each state is a write that others wait for."""
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        # Nothing waits for them.
-        self._spawn(super()._give_worker_labels_to_flow_run(flow_run_id))
+        """Leave the run as it is: the event of its submission names the worker, and each write costs the server."""
 
     def _record_work_pool_snapshot(self, work_pool: WorkPool) -> None:
         # Pools of the type `process` are served on purpose, without the warning that the base class gives.

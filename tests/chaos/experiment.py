@@ -152,7 +152,7 @@ def _look(system: System, calls: dict[str, int], report: Report) -> None:
             report.problems.append(f"call {number} has {by_call[call]} runs")
         if states[call] != "SUCCESS":
             report.problems.append(f"call {number} is {states[call]} for its caller")
-        elif (result := system.app.AsyncResult(call).result) != number:
+        elif (result := system.app.backend.get_result(call)) != number:
             report.problems.append(f"call {number} got the result {result!r}")
     for run in runs:
         if run.state_name != "Completed":
