@@ -1,8 +1,8 @@
 """Has the writers of a Prefect server on SQLite wait for each other.
 
 Prefect 3.8 begins most of its transactions as readers. One that wants to write after another one has written fails at
-once, whatever the time limit of the lock (SQLite calls that BUSY_SNAPSHOT); the server answers 503, and the client tries
-again after two seconds, then four, then eight. With a handful of runs at once that is most of the time. Here each
+once, whatever the time limit of the lock (SQLite calls that BUSY_SNAPSHOT); the server answers 503, and the client
+tries again after two seconds, then four, then eight. With a handful of runs at once that is most of the time. Here each
 transaction begins as a writer, and in its turn.
 """
 
