@@ -41,7 +41,7 @@ doctor: venv ## Look at every configured system and say what is wrong (DOCTOR="-
 
 test: venv-test ## Install what tests need, start private servers, run all tests
 	@scripts/install_test_servers
-	$(PY) -m pytest -n $(TEST_WORKERS) --reruns $(RERUNS) -rR $(TESTS)
+	$(PY) -m pytest -n $(TEST_WORKERS) --reruns $(RERUNS) -rR --durations 20 $(TESTS)
 
 test-sqlserver: venv-test ## Run every flow that reads SQL Server against real ones: HRIS_TEST_URL=mssql://… BIOSTAR_TEST_URL=…
 	@test -n "$$HRIS_TEST_URL$$BIOSTAR_TEST_URL" || { echo "Give HRIS_TEST_URL and BIOSTAR_TEST_URL: see docs/sql-server.md"; exit 2; }

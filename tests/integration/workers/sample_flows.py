@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, task
 
 POLL = 0.05
 
@@ -49,6 +49,20 @@ async def wait(path: str) -> None:
     while not Path(f"{path}.go").exists():  # noqa: ASYNC110, ASYNC240
         await asyncio.sleep(POLL)
     tell(path, "end")
+
+
+@task
+async def take_step(path: str) -> None:
+    """Write that a step was taken."""
+    tell(path, "step")
+    await asyncio.sleep(POLL)
+
+
+@flow(persist_result=True)
+async def go_step_by_step(path: str) -> None:
+    """Take steps until there is a file beside `path` with the ending `.go`."""
+    while not Path(f"{path}.go").exists():  # noqa: ASYNC240
+        await take_step(path)
 
 
 @flow(log_prints=True)
