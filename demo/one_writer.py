@@ -27,7 +27,7 @@ class OneWriterConfiguration(AioSqliteConfiguration):
     def __init__(self, connection_url: str) -> None:
         super().__init__(connection_url=connection_url)
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
-        self._writer: asyncio.Task[object] | None = None
+        self._writers: set[asyncio.Task[object] | None] = set()
 
     @asynccontextmanager
     async def begin_transaction(
@@ -43,17 +43,17 @@ class OneWriterConfiguration(AioSqliteConfiguration):
             The transaction.
         """
         task = asyncio.current_task()
-        if task is self._writer:
+        if task in self._writers:
             async with super().begin_transaction(session, with_for_update) as transaction:
                 yield transaction
             return
         async with self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
-            self._writer = task
+            self._writers.add(task)
             try:
                 async with super().begin_transaction(session, with_for_update=True) as transaction:
                     yield transaction
             finally:
-                self._writer = None
+                self._writers.discard(task)
 
 
 def let_writers_wait() -> None:
