@@ -40,8 +40,8 @@ async def write_beside_each_other(configuration: AioSqliteConfiguration) -> int:
     first = asyncio.create_task(read_then_write(configuration, first_read, may_write))
     await first_read.wait()
     second = asyncio.create_task(read_then_write(configuration, second_read, go))
-    if not isinstance(configuration, OneWriterConfiguration):
-        await second
+    # It writes now, or waits for its turn.
+    await asyncio.wait({second}, timeout=0.5)
     may_write.set()
     await asyncio.gather(first, second)
     engine = await configuration.engine()
