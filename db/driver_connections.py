@@ -40,7 +40,7 @@ async def close_in_loop(connection: Any) -> None:
     """Close a connection of the running event loop, used or not, closed already or not.
 
     Args:
-        connection: What `aiomysql`, `aioodbc` or `aiosqlite` gave.
+        connection: What `aiomysql`, `aiosqlite` or `db.sql_server` gave.
     """
     result = connection.close()
     if inspect.isawaitable(result):
@@ -51,17 +51,15 @@ def close_without_loop(connection: Any) -> None:
     """Close a connection whose event loop is closed, so that nothing of it can be awaited any more.
 
     Args:
-        connection: What `aiomysql`, `aioodbc` or `aiosqlite` gave.
+        connection: What `aiomysql`, `aiosqlite` or `db.sql_server` gave.
     """
     module = type(connection).__module__.partition(".")[0]
     if module == "aiomysql":
         writer, connection._writer = connection._writer, None
         if writer is not None:
             _close_transport(writer.transport)
-    elif module == "aioodbc":
-        odbc, connection._conn = connection._conn, None
-        if odbc is not None:
-            odbc.close()
+    elif module == "db":
+        connection.abandon()
     elif module == "aiosqlite":
         connection.stop()
         connection._thread.join(THREAD_LIMIT)

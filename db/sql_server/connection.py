@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aioodbc
 import pyodbc
 from sqlalchemy import URL
 
 from db.sql_server.drivers import Driver, DriverKind, find_driver
 from db.sql_server.freetds_file import Server, describe_server
+from db.sql_server.threaded_connection import ThreadedConnection
 from errors import SettingsError
 from settings import Settings
 
@@ -66,18 +66,18 @@ class Connector:
     login_timeout: int
     statement_timeout: int
 
-    async def connect(self) -> aioodbc.Connection:
+    async def connect(self) -> ThreadedConnection:
         """Open a connection.
 
         Raises:
             pyodbc.Error: What the driver says.
         """
-        return await aioodbc.connect(
-            dsn=self.connection_string, timeout=self.login_timeout, after_created=self._limit_statements
-        )
+        connection = await ThreadedConnection(self.connection_string, self.login_timeout).open()
+        connection.limit_statements(self.statement_timeout)
+        return connection
 
     @contextmanager
-    def hurried(self, connection: aioodbc.Connection) -> Iterator[None]:
+    def hurried(self, connection: ThreadedConnection) -> Iterator[None]:
         """Give the server no longer for a statement than for a login: for a sign of life.
 
         A connection that a firewall has forgotten answers nothing at all, also not that it is closed.
@@ -85,15 +85,11 @@ class Connector:
         Args:
             connection: One that `connect` gave.
         """
-        odbc = connection._conn
-        odbc.timeout = self.login_timeout
+        connection.limit_statements(self.login_timeout)
         try:
             yield
         finally:
-            odbc.timeout = self.statement_timeout
-
-    async def _limit_statements(self, connection: pyodbc.Connection) -> None:
-        connection.timeout = self.statement_timeout
+            connection.limit_statements(self.statement_timeout)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.driver!r}, {self.encryption!r})"

@@ -1,17 +1,25 @@
 """Streaming from a SQL Server on both drivers: rows are taken as they come, and left when they are not wanted."""
 
 import asyncio
+import os
+import subprocess
+import sys
+import time
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from db.sql_server.threaded_connection import STOP_LIMIT
 from demo.sample_hris import HrisShape, write_sample_hris
 from hr.mapping import load_mapping
 from hr.source import Source
+from settings import REPOSITORY
 from tests.integration.replication.world import MAPPING, open_source
+from tests.integration.sqlserver.cancelled_readers import READERS
 from tests.integration.sqlserver.conftest import Serve
 from tests.servers.tds import TdsServer
+from tests.waiting import wait_until
 
 SCHEMAS = {"User": "Security"}
 EMPLOYEES = "AS name_en"
@@ -80,3 +88,34 @@ async def test_the_event_loop_runs_while_the_server_is_silent(source: Source, sq
         assert len(await anext(chunks)) == CHUNK_ROWS
         counting.cancel()
     assert turns > 10
+
+
+async def test_a_statement_that_nobody_waits_for_any_more_is_ended_at_once(
+    source: Source, sql_server: TdsServer
+) -> None:
+    sql_server.misbehave("statement", "stall", matching=EMPLOYEES)
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1), aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
+            await anext(chunks)
+    assert time.monotonic() - started < STOP_LIMIT
+    database = source._database.url.database
+    wait_until(lambda: database not in {each["database"] for each in sql_server.sessions()}, "its session has ended")
+
+
+def test_readers_that_are_cancelled_at_any_moment_leave_their_process_alive(
+    sample: Path, serve: Serve, tmp_path: Path
+) -> None:
+    url = serve(sample, SCHEMAS).url.render_as_string(hide_password=False)
+    environment = {"HRIS_DATABASE_URL": url, "DATA_DIR": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-m", "tests.integration.sqlserver.cancelled_readers"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > READERS / 4
