@@ -113,6 +113,7 @@ staged_attendance = Table(
     metadata,
     Column("batch", String(36), primary_key=True),
     Column("meal_request_line_id", Integer, primary_key=True, autoincrement=False),
+    Column("employee_code", exact_text(255), nullable=False),
     Column("attendance_date", Date, nullable=False),
     Column("attendance_in", UtcDateTime),
     Column("attendance_out", UtcDateTime),

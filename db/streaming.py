@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Select
+from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy, CursorFetchStrategy
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from database_urls import SQL_SERVER
@@ -43,6 +44,9 @@ async def stream_rows(
     def fetch(_: Connection) -> Rows:
         # The strategy is what SQLAlchemy fetches with itself, errors included, before it makes rows of its own.
         rows: Rows = answer.cursor_strategy.fetchmany(answer, answer.cursor, chunk_rows)
+        if isinstance(answer.cursor_strategy, BufferedRowCursorFetchStrategy):
+            # Its buffer, empty now, would take every further row up only to give it away.
+            answer.cursor_strategy = CursorFetchStrategy()
         return rows
 
     answer = await connection.run_sync(send)

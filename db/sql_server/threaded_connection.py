@@ -20,6 +20,9 @@ import aioodbc
 import pyodbc
 from aioodbc.cursor import Cursor
 
+# Makes a value of what the driver gives for it.
+Converter = Callable[[bytes], Any]
+
 # Seconds for the driver to stop a statement that nobody waits for any more, before it is left alone with it.
 STOP_LIMIT = 10
 
@@ -45,6 +48,7 @@ class ThreadedConnection(aioodbc.Connection):  # type: ignore[misc]  # aioodbc h
         super().__init__(dsn=connection_string, timeout=login_timeout, executor=executor)
         self._stopping: threading.Thread | None = None
         self._stopped = False
+        self._converters: dict[int, Converter] = {}
         self._cursors: set[pyodbc.Cursor] = set()
         self._forgotten: deque[pyodbc.Cursor] = deque()
 
@@ -65,6 +69,23 @@ class ThreadedConnection(aioodbc.Connection):  # type: ignore[misc]  # aioodbc h
         """
         if self._conn is not None:
             self._conn.timeout = seconds
+
+    def add_output_converter(self, sqltype: int, func: Converter) -> None:
+        """Remember how values of a type are made, for the first answer with a column that may be of it.
+
+        As soon as pyodbc has a converter it looks up the type of each value that it reads, which takes a tenth of the
+        time of reading.
+
+        Args:
+            sqltype: ODBC's number of the type.
+            func: Makes the value.
+        """
+        self._converters[sqltype] = func
+
+    def use_converters(self) -> None:
+        """Give pyodbc the converters that it was not given yet; only in the connection's thread."""
+        while self._conn is not None and self._converters:
+            self._conn.add_output_converter(*self._converters.popitem())
 
     async def close(self) -> None:
         """Close the cursors that are still open, and the connection."""
@@ -135,6 +156,22 @@ class ThreadedCursor(Cursor):  # type: ignore[misc]  # aioodbc has no types
     """A cursor of a `ThreadedConnection`."""
 
     _conn: ThreadedConnection | None
+
+    async def execute(self, sql: str, *params: Any) -> "ThreadedCursor":
+        """Send a statement.
+
+        Args:
+            sql: The statement.
+            params: Its parameters.
+
+        Raises:
+            pyodbc.Error: What the driver says.
+        """
+        await super().execute(sql, *params)
+        # So pyodbc describes the types that it has none for, `datetimeoffset` among them, and bytes.
+        if self._conn is not None and any(column[1] is bytearray for column in self._impl.description or ()):
+            await self._conn._execute(self._conn.use_converters)
+        return self
 
     async def close(self) -> None:
         """Close the cursor, also when its connection is closed already."""

@@ -12,12 +12,15 @@ second.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from typing import NamedTuple
 
 # What the application's column `working_hours` holds.
 MOST_HOURS = Decimal("99.99")
+# Days whose distance to UTC is kept at hand: four years of two sites.
+DAYS_KEPT = 3_000
 
 
 class Pair(NamedTuple):
@@ -41,7 +44,12 @@ class AttendanceUnusable(ValueError):
 
 def to_utc(local: datetime, zone: tzinfo) -> datetime:
     """Give the point in time of a naive time of the site, to the second."""
-    return local.replace(microsecond=0, tzinfo=zone).astimezone(UTC)
+    if (day := _day_without_change(local.date(), zone)) is None:
+        return local.replace(microsecond=0, tzinfo=zone).astimezone(UTC)
+    # A zone's own arithmetic takes ten times as long, which is half of what a sync of many lines computes.
+    midnight, in_utc = day
+    at = in_utc + (local - midnight)
+    return at if not at.microsecond else at.replace(microsecond=0)
 
 
 def local_day(at: datetime, zone: tzinfo) -> date:
@@ -76,6 +84,16 @@ def attendance_of(pairs: Iterable[Pair], zone: tzinfo) -> Attendance:
             left = end if left is None else max(left, end)
             seconds += int((end - begin).total_seconds())
     return Attendance(came, left, None if left is None else to_hours(seconds))
+
+
+@lru_cache(DAYS_KEPT)
+def _day_without_change(day: date, zone: tzinfo) -> tuple[datetime, datetime] | None:
+    """Give a day's first moment, naive and in UTC; None if the clock is changed on that day, or at its ends."""
+    begin = datetime.combine(day, time.min, zone)
+    end = datetime.combine(day, time.max.replace(fold=1), zone)
+    if begin.utcoffset() != end.utcoffset():
+        return None
+    return begin.replace(tzinfo=None), begin.astimezone(UTC)
 
 
 def to_hours(seconds: int) -> Decimal:

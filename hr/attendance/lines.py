@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, tzinfo
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, FromClause, String, cast, collate, distinct, func, select, text
+from sqlalchemy import ColumnElement, FromClause, Select, String, cast, collate, distinct, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.tables import employee, meal_request, meal_request_line
@@ -13,16 +14,21 @@ from hr.attendance.days import local_day
 
 # Ids named in a message.
 NAMED_IDS = 10
-# Ids asked about at a time: SQLite takes 32,766 parameters a statement.
-IDS_PER_QUERY = 10_000
+# ASCII's own separators, of the fields of a line and of lines: no code of an employee holds them.
+FIELD, RECORD = "\x1f", "\x1e"
+# Times of requests whose local day is kept at hand.
+REQUESTS_KEPT = 20_000
+# MariaDB makes a subquery of a list of 1,000 values or more, and may then read all lines to find those of a few people.
+_LISTING = "SET SESSION group_concat_max_len = 4294967295, in_predicate_conversion_threshold = 0"
 
 
 class Line(NamedTuple):
-    """A line of a meal request: its id, its person, the local day of its request."""
+    """A line of a meal request: its id, its person, the local day of its request, the person's code if there is one."""
 
     id: int
     employee_id: int
     day: date
+    code: str | None
 
 
 def employee_code(dialect: str) -> ColumnElement[str | None]:
@@ -41,8 +47,9 @@ def employee_code(dialect: str) -> ColumnElement[str | None]:
 
 async def find_people(connection: AsyncConnection, since: datetime) -> list[int]:
     """Give the employee ids of the lines whose requests are not older than a point in time, in order."""
-    people = await _list(connection, _counting(since), distinct(meal_request_line.c.employee_id))
-    return sorted(map(int, people))
+    person = distinct(meal_request_line.c.employee_id)
+    listed = select(func.count(person), func.group_concat(person)).select_from(_lines()).where(*_counting(since))
+    return sorted(map(int, await _list(connection, listed, ",")))
 
 
 async def read_lines_of_people(
@@ -82,21 +89,6 @@ async def read_lines(connection: AsyncConnection, zone: tzinfo, line_ids: Iterab
     return lines
 
 
-async def read_codes(connection: AsyncConnection, line_ids: Sequence[int]) -> dict[int, str]:
-    """Give the employee codes of lines by line; people without a code are not in it."""
-    line = meal_request_line
-    code = employee_code(connection.dialect.name)
-    codes: dict[int, str] = {}
-    for start in range(0, len(line_ids), IDS_PER_QUERY):
-        rows = await connection.execute(
-            select(line.c.id, code)
-            .select_from(line.outerjoin(employee, employee.c.id == line.c.employee_id))
-            .where(line.c.id.in_(line_ids[start : start + IDS_PER_QUERY]), code.is_not(None))
-        )
-        codes |= {line_id: found for line_id, found in rows if found is not None}
-    return codes
-
-
 def _lines() -> FromClause:
     return meal_request_line.join(meal_request, meal_request.c.id == meal_request_line.c.meal_request_id)
 
@@ -115,30 +107,32 @@ async def _read(connection: AsyncConnection, zone: tzinfo, *conditions: ColumnEl
     line_id, employee_id, at = (
         cast(field, String) for field in (line.id, line.employee_id, meal_request.c.request_time)
     )
-    days: dict[str, date] = {}
+    code = func.coalesce(employee_code(connection.dialect.name), "")
+    each = line_id + FIELD + employee_id + FIELD + at + FIELD + code
+    of_people = _lines().outerjoin(employee, employee.c.id == line.employee_id)
+    listed = select(func.count(), func.aggregate_strings(each, RECORD)).select_from(of_people).where(*conditions)
     lines = []
-    for item in await _list(connection, conditions, line_id + "|" + employee_id + "|" + at):
-        number, person, moment = item.split("|")
-        if moment not in days:
-            days[moment] = local_day(datetime.fromisoformat(moment).replace(tzinfo=UTC), zone)
-        lines.append(Line(int(number), int(person), days[moment]))
+    for item in await _list(connection, listed, RECORD):
+        number, person, moment, known = item.split(FIELD)
+        lines.append(Line(int(number), int(person), _day_of(moment, zone), known or None))
     return lines
 
 
-async def _list(
-    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]], each: ColumnElement[Any]
-) -> list[str]:
-    """Give a value of each line as one text that is taken apart: rows are what the driver spends most time on."""
+@lru_cache(REQUESTS_KEPT)
+def _day_of(moment: str, zone: tzinfo) -> date:
+    """Give the local day of a request's time as the database writes it; many lines are of one request."""
+    return local_day(datetime.fromisoformat(moment).replace(tzinfo=UTC), zone)
+
+
+async def _list(connection: AsyncConnection, statement: Select[tuple[int, str]], separator: str) -> list[str]:
+    """Give the values that a statement counts and joins to one text: rows are what the driver spends most time on."""
     if connection.dialect.name == "mysql":
-        await connection.execute(text("SET SESSION group_concat_max_len = 4294967295"))
-    found = await connection.execute(
-        select(func.count(each), func.group_concat(each)).select_from(_lines()).where(*conditions)
-    )
-    number, listed = found.one()
-    values = listed.split(",") if listed else []
-    if len(values) != number:
+        await connection.execute(text(_LISTING))
+    expected, joined = (await connection.execute(statement)).one()
+    values = joined.split(separator) if joined else []
+    if len(values) != expected:
         raise DatabaseError(
-            f"the application database cut a list of {number:,} meal request lines: raise its max_allowed_packet, or "
+            f"the application database cut a list of {expected:,} meal request lines: raise its max_allowed_packet, or "
             "sync fewer months"
         )
     return values

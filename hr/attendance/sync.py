@@ -21,7 +21,7 @@ from db.advisory_lock import hold_lock
 from db.engines import Database
 from db.tables import employee, log_replication
 from hr.attendance.days import AttendanceUnusable, Pair, attendance_of, day_bounds, local_day
-from hr.attendance.lines import Line, find_people, read_codes, read_lines, read_lines_of_people
+from hr.attendance.lines import Line, find_people, read_lines, read_lines_of_people
 from hr.attendance.merge import FoundAttendance, merge_attendance
 from hr.attendance.report import SyncReport, total_of
 from hr.attendance.source import PEOPLE_PER_QUERY, AttendanceSource, take_pairs
@@ -277,9 +277,7 @@ async def _ask_biostar(sync: AttendanceSync, lines: Sequence[Line], report: Sync
     """Give the attendance that BioStar tells of lines that the HRIS knows nothing of; counts the others."""
     found: list[FoundAttendance] = []
     if sync.biostar is not None:
-        async with sync.database.engine().connect() as connection:
-            codes = await read_codes(connection, [line.id for line in lines])
-        asked = [(line, codes[line.id]) for line in lines if line.id in codes]
+        asked = [(line, line.code) for line in lines if line.code is not None]
         report.days_asked |= {line.day for line, _ in asked}
         events = await sync.biostar.read_days((code, line.day) for line, code in asked)
         found = [

@@ -146,7 +146,7 @@ async def test_staging_rows_go_unless_a_replication_works_with_them(cleanup: Cle
 
 
 async def test_what_a_killed_attendance_sync_staged_goes_after_a_day(cleanup: Cleanup) -> None:
-    row = {"batch": "killed", "meal_request_line_id": 1, "attendance_date": NOW.date()}
+    row = {"batch": "killed", "meal_request_line_id": 1, "employee_code": "101", "attendance_date": NOW.date()}
     young = {"batch": "under way", "staged_at": NOW - timedelta(hours=23)}
     await write(cleanup.database, staged_attendance, row | {"staged_at": NOW - timedelta(hours=25)}, row | young)
     assert (await clean(replace(cleanup, dry_run=True))).deleted_staging_rows == 1

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import aclosing
+from contextlib import aclosing, closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Select, column, select, table
 
 from db.sql_server.threaded_connection import STOP_LIMIT
+from db.streaming import stream_rows
 from demo.sample_hris import HrisShape, write_sample_hris
 from hr.mapping import load_mapping
 from hr.source import Source
@@ -119,3 +124,17 @@ def test_readers_that_are_cancelled_at_any_moment_leave_their_process_alive(
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > READERS / 4
+
+
+async def test_times_with_an_offset_arrive_with_it_streamed_or_not(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "signs.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE signs (id int, at datetimeoffset)")
+        connection.execute("INSERT INTO signs VALUES (1, '2026-11-20 08:05:00.450000 +02:00'), (2, NULL)")
+        connection.commit()
+    expected = [(1, datetime(2026, 11, 20, 8, 5, 0, 450_000, timezone(timedelta(hours=2)))), (2, None)]
+    statement: Select[Any] = select(column("id"), column("at")).select_from(table("signs"))
+    async with serve(path).engine().connect() as connected:
+        streamed = [tuple(row) async for rows in stream_rows(connected, statement, CHUNK_ROWS) for row in rows]
+        assert sorted(streamed) == expected
+        assert sorted(map(tuple, (await connected.execute(statement)).all())) == expected

@@ -6,7 +6,8 @@ In 2026 clocks go from Thursday 23 April 24:00 to Friday 24 April 01:00, and fro
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
@@ -122,3 +123,19 @@ def test_the_same_day_some_months_earlier_is_the_last_one_of_a_shorter_month() -
     assert months_before(date(2026, 4, 30), 2) == date(2026, 2, 28)
     assert months_before(date(2026, 1, 31), 1) == date(2025, 12, 31)
     assert months_before(date(2028, 3, 31), 1) == date(2028, 2, 29)
+
+
+def test_every_zone_gives_the_points_in_time_that_its_own_arithmetic_gives() -> None:
+    first = datetime(2026, 1, 1)
+    wrong = []
+    for name in sorted(available_timezones()):
+        zone = ZoneInfo(name)
+        noons = [first + timedelta(days=number, hours=12) for number in range(366)]
+        offsets = [noon.replace(tzinfo=zone).utcoffset() for noon in noons]
+        # Where the clock is changed within three days every half hour is looked at, elsewhere noon.
+        changed = {number for number, (one, other) in enumerate(pairwise(offsets)) if one != other}
+        for number, noon in enumerate(noons):
+            near = {number - 1, number, number + 1} & changed
+            times = [noon + timedelta(minutes=30 * half) for half in range(-24, 24)] if near else [noon]
+            wrong += [(name, time) for time in times if to_utc(time, zone) != time.replace(tzinfo=zone).astimezone(UTC)]
+    assert not wrong
