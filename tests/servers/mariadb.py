@@ -17,7 +17,13 @@ PACKAGE = "mariadb-server"
 ACCOUNT = "hr"
 PASSWORD = "p@ss:w/rd%"  # noqa: S105  (every character that a URL must escape)
 # A crash of the machine may lose data, a kill of the server does not: its log is written, only not forced to disk.
-QUICK_OPTIONS = ("--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync", "--innodb-doublewrite=0")
+QUICK_OPTIONS = (
+    "--innodb-flush-log-at-trx-commit=2",
+    "--innodb-flush-method=nosync",
+    "--innodb-doublewrite=0",
+    # Nearly every test makes and drops all tables: without a file for each that takes two thirds of the time.
+    "--innodb-file-per-table=0",
+)
 
 
 class MariaDBServer(ServerProcess):
