@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, column, select, table
 
+from db.sql_server import threaded_connection
 from db.sql_server.threaded_connection import STOP_LIMIT
 from db.streaming import stream_rows
 from demo.sample_hris import HrisShape, write_sample_hris
@@ -106,6 +108,29 @@ async def test_a_statement_that_nobody_waits_for_any_more_is_ended_at_once(
     assert time.monotonic() - started < STOP_LIMIT
     database = source._database.url.database
     wait_until(lambda: database not in {each["database"] for each in sql_server.sessions()}, "its session has ended")
+
+
+async def test_a_server_that_hangs_does_not_hold_up_who_no_longer_waits(
+    source: Source, sql_server: TdsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threaded_connection, "STOP_LIMIT", 0.5)
+    sql_server.misbehave("statement", "stall", matching=EMPLOYEES)
+    database = source._database.url.database
+
+    def is_connected() -> bool:
+        return database in {each["database"] for each in sql_server.sessions()}
+
+    async with aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
+        reading = asyncio.ensure_future(anext(chunks))
+        await asyncio.to_thread(wait_until, is_connected, "the reader is connected")
+        os.kill(sql_server.pid, signal.SIGSTOP)
+        try:
+            reading.cancel()
+            ended, _ = await asyncio.wait({reading}, timeout=STOP_LIMIT)
+        finally:
+            os.kill(sql_server.pid, signal.SIGCONT)
+    assert ended
+    assert reading.cancelled()
 
 
 def test_readers_that_are_cancelled_at_any_moment_leave_their_process_alive(
