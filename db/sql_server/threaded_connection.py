@@ -122,7 +122,8 @@ class ThreadedConnection(aioodbc.Connection):  # type: ignore[misc]  # aioodbc h
         waiting = asyncio.wrap_future(work, loop=self._loop)
         waiting.add_done_callback(partial(self._stop, work, getattr(func, "__self__", None)))
         if self._stopped:
-            return asyncio.ensure_future(asyncio.wait_for(waiting, STOP_LIMIT), loop=self._loop)
+            # Shielded: the thread does it in the end, also when nobody waits any more.
+            return asyncio.ensure_future(asyncio.wait_for(asyncio.shield(waiting), STOP_LIMIT), loop=self._loop)
         return waiting
 
     def _work(self, call: Callable[[], Any]) -> Any:

@@ -113,7 +113,7 @@ async def _read(connection: AsyncConnection, zone: tzinfo, *conditions: ColumnEl
     listed = select(func.count(), func.aggregate_strings(each, RECORD)).select_from(of_people).where(*conditions)
     lines = []
     for item in await _list(connection, listed, RECORD):
-        number, person, moment, known = item.split(FIELD)
+        number, person, moment, known = item.split(FIELD, 3)
         lines.append(Line(int(number), int(person), _day_of(moment, zone), known or None))
     return lines
 
