@@ -109,8 +109,8 @@ async def insert_with_known_parents(connection: AsyncConnection, statement: Inse
 
 def _write_file(path: Path, columns: Sequence[Sequence[Any]]) -> None:
     fields = [_to_fields(values) for values in columns]
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write("\n".join(map("\t".join, zip(*fields, strict=True))) + "\n")
+    lines = map("\t".join, zip(*fields, strict=True))
+    path.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def _to_fields(values: Sequence[Any]) -> Iterable[str]:
@@ -118,8 +118,11 @@ def _to_fields(values: Sequence[Any]) -> Iterable[str]:
     kinds = set(map(type, values))
     if kinds == {int}:
         return map(str, values)
-    if kinds <= {str, type(None)} and not _find_special("".join(filter(None, values))):
-        return ["\\N" if value is None else value for value in values] if type(None) in kinds else values
+    if kinds <= {str, type(None)}:
+        text = "".join(filter(None, values))
+        # Of what has to be escaped the backslash alone prints.
+        if text.isprintable() and "\\" not in text:
+            return ["\\N" if value is None else value for value in values] if type(None) in kinds else values
     return [_to_field(value) for value in values]
 
 

@@ -40,7 +40,7 @@ class _Checks:
 
     def integers(self, values: Column, what: str, *, required: bool = True, least: int = -INT_MAX) -> Column:
         """Check whole numbers."""
-        odd = [place for place, value in enumerate(values) if type(value) is not int]
+        odd = [place for place, value in enumerate(values) if type(value) is not int] if _are_mixed(values) else []
         if odd:
             checked: list[int | None] = list(values)
             for place in odd:
@@ -113,6 +113,10 @@ def prepare_chunk(
         [checks.reasons[place] for place in refused],
     )
     return Chunk([_without_places(column, refused) for column in staged], rejected, refused)
+
+
+def _are_mixed(values: Column) -> bool:
+    return set(map(type, values)) != {int}
 
 
 def _without_places(column: Column, places: Sequence[int]) -> Column:

@@ -7,7 +7,7 @@ killed when.
 """
 
 import marshal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -88,10 +88,11 @@ class StagedBlocks:
         """
         fresh, numbers = list[Sequence[Any]](), list[int]()
         blocks = list[int | None]()
-        columns = list(zip(*rows, strict=True))
+        # What some drivers give instead of tuples looks like them and is told in no other form.
+        tuples = list[tuple[Any, ...]](map(tuple, rows))
         start = 0
-        for end in _block_ends(columns[0]):
-            fingerprint = self._fingerprint([column[start:end] for column in columns])
+        for end in _block_ends(tuples):
+            fingerprint = self._fingerprint(tuples[start:end])
             if fingerprint in self._held:
                 self._held.discard(fingerprint)
             else:
@@ -114,8 +115,8 @@ class StagedBlocks:
             some = rows.block.in_(vanished[start : start + REMOVED_AT_A_TIME])
             await connection.execute(delete(self._table).where(some))
 
-    def _fingerprint(self, columns: list[Any]) -> int:
-        digest = blake2b(_to_bytes(columns), digest_size=8, key=self._rules)
+    def _fingerprint(self, rows: list[tuple[Any, ...]]) -> int:
+        digest = blake2b(_to_bytes(rows), digest_size=8, key=self._rules)
         return int.from_bytes(digest.digest(), signed=True)
 
 
@@ -150,17 +151,16 @@ def blocks_of(fresh: FreshRows, chunk: Chunk) -> list[int | None]:
     return [None if block in spoiled else block for place, block in enumerate(fresh.blocks) if place not in refused]
 
 
-def _block_ends(ids: Sequence[Any]) -> Iterator[int]:
-    for end, number in enumerate(ids, start=1):
-        if type(number) is int and number % BLOCK_IDS == 0 and end < len(ids):
-            yield end
-    yield len(ids)
+def _block_ends(rows: Rows) -> list[int]:
+    ids = [row[0] for row in rows]
+    ends = [end for end, number in enumerate(ids, start=1) if type(number) is int and not number % BLOCK_IDS]
+    return ends if ends[-1:] == [len(rows)] else [*ends, len(rows)]
 
 
-def _to_bytes(columns: list[Any]) -> bytes:
+def _to_bytes(rows: list[tuple[Any, ...]]) -> bytes:
     try:
         # The format that tells the same values always in the same way.
-        return marshal.dumps(columns, 2)
+        return marshal.dumps(rows, 2)
     except ValueError:
         # Decimals and the like, which some drivers give.
-        return repr(columns).encode()
+        return repr(rows).encode()

@@ -1,8 +1,9 @@
 """Copying the source's rows into the staging tables, in chunks."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+import gc
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -35,6 +36,8 @@ STAGED_TABLES: dict[EntityName, Table] = {
     "account": staged_account,
     "assignment": staged_assignment,
 }
+# New objects after which the garbage collector looks at them: those of a few chunks.
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
 _WORKING_TABLES = (*STAGED_TABLES.values(), planned_employee, planned_user, planned_assignment)
 
 
@@ -80,18 +83,19 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
         The number of rows read.
     """
     table = STAGED_TABLES[entity]
-    rows = source.read(entity, chunk_rows)
-    async with database.engine().begin() as connection:
-        await connection.execute(delete(rejected_row).where(rejected_row.c.entity == entity))
-        if _keeps_blocks(table):
-            blocks = await StagedBlocks.begin(connection, table)
-        else:
-            await _empty(connection, table)
-    if not _keeps_blocks(table):
-        return await _copy(rows, database, entity, None, progress)
-    async with _meanwhile(compare_staged(database, last_number=blocks.last_number)) as comparison:
-        read = await _copy(rows, database, entity, blocks, progress)
-        is_compared = await comparison
+    async with _answering(source.read(entity, chunk_rows)) as rows:
+        async with database.engine().begin() as connection:
+            await connection.execute(delete(rejected_row).where(rejected_row.c.entity == entity))
+            if _keeps_blocks(table):
+                blocks = await StagedBlocks.begin(connection, table)
+            else:
+                await _empty(connection, table)
+        if not _keeps_blocks(table):
+            return await _copy(rows, database, entity, None, progress)
+        async with _meanwhile(compare_staged(database, last_number=blocks.last_number)) as comparison:
+            with _collecting_seldom():
+                read = await _copy(rows, database, entity, blocks, progress)
+            is_compared = await comparison
     async with database.engine().begin() as connection:
         await blocks.remove_vanished(connection)
     if is_compared:
@@ -100,7 +104,7 @@ async def stage(source: Source, database: Database, entity: EntityName, *, chunk
 
 
 async def _copy(
-    source: AsyncGenerator[Rows, None],
+    chunks: AsyncIterator[Rows],
     database: Database,
     entity: EntityName,
     blocks: StagedBlocks | None,
@@ -112,11 +116,7 @@ async def _copy(
     """
     read = 0
     writing: asyncio.Task[None] | None = None
-    async with (
-        aclosing(source) as chunks,
-        BulkLoader(database, STAGED_TABLES[entity]) as staged,
-        BulkLoader(database, rejected_row) as rejected,
-    ):
+    async with BulkLoader(database, STAGED_TABLES[entity]) as staged, BulkLoader(database, rejected_row) as rejected:
 
         async def write(chunk: Chunk, rows: int) -> None:
             await staged.write(chunk.staged)
@@ -137,6 +137,26 @@ async def _copy(
 
 
 @asynccontextmanager
+async def _answering(source: AsyncGenerator[Rows, None]) -> AsyncIterator[AsyncIterator[Rows]]:
+    """Have the source look for its first rows while the block prepares for them."""
+
+    async def go_on() -> AsyncIterator[Rows]:
+        if rows := await first:
+            yield rows
+            async for rows in source:
+                yield rows
+
+    async with aclosing(source), _meanwhile(_first_of(source)) as first:
+        yield go_on()
+
+
+async def _first_of(source: AsyncGenerator[Rows, None]) -> Rows:
+    async for rows in source:
+        return rows
+    return ()
+
+
+@asynccontextmanager
 async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
     """Have something done while the block runs; where the block fails it is broken off."""
     task = asyncio.create_task(work)
@@ -145,6 +165,17 @@ async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Spare the garbage collector rows, which form no cycles: it would go through all else that is in memory too."""
+    usual = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _keeps_blocks(table: Table) -> bool:
