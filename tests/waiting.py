@@ -6,8 +6,9 @@ from typing import Any
 
 # Generous: a machine that runs the whole suite on two slow cores starts a run in half a minute.
 LIMIT = 180.0
-# Prefect's server on SQLite is slow for everybody when it is asked without a pause.
-PAUSE = 0.25
+# Most of what is waited for comes at once; but Prefect's server on SQLite is slow for everybody when it is asked
+# without a pause.
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.25
 
 
 def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) -> Any:
@@ -19,8 +20,10 @@ def wait_until(condition: Callable[[], Any], what: str, limit: float = LIMIT) ->
         limit: Seconds.
     """
     deadline = time.monotonic() + limit
+    pause = SHORTEST_PAUSE
     while not (value := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {limit:g} s: {what}")
-        time.sleep(PAUSE)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
     return value
