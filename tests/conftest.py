@@ -92,6 +92,10 @@ def redis_server() -> Iterator[servers.RedisServer]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[servers.PrefectServer]:
     """A private Prefect server on SQLite for this test process; it is shared, so tests look only at what they made."""
+    from workers.warm_up import share_ssl_contexts
+
+    # To read all certificates, as each client does, takes longer than most of what it asks.
+    share_ssl_contexts()
     with servers.prefect_server() as server:
         yield server
 

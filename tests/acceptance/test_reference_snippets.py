@@ -10,7 +10,7 @@ import pytest
 from demo.sample_hris import HrisShape, write_sample_hris
 from tests.integration.shim.system import REPOSITORY, System
 from tests.servers import PrefectServer, RedisServer
-from tests.servers.prefect import MIGRATED_NAME, copy_migrated_database
+from tests.servers.prefect import DATABASE_NAME, copy_prepared_database
 from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.timeout(400)
@@ -98,7 +98,7 @@ def test_the_replication_runs_eagerly_with_nothing_running(tmp_path: Path) -> No
     inherited = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **variables}
     # As it is from the second call on: the first one's server spends half a minute on its migrations.
     (tmp_path / "prefect").mkdir()
-    copy_migrated_database(tmp_path / "prefect" / MIGRATED_NAME)
+    copy_prepared_database(tmp_path / "prefect" / DATABASE_NAME)
     subprocess.run([sys.executable, "-m", "db", "migrate"], env=inherited, check=True, capture_output=True, timeout=120)
 
     printed = run(REPLICATION, tmp_path, CELERY_TASK_ALWAYS_EAGER="true", **variables)

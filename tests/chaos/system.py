@@ -12,12 +12,11 @@ from typing import Any
 
 import psutil
 from celery import Celery
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
 from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.flows import Flow
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import make_url
 
 from celery_app import make_app
@@ -119,7 +118,7 @@ class System:
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
         """Give a client of the Prefect server."""
-        with temporary_settings({PREFECT_API_URL: self.prefect.api_url}), get_client(sync_client=True) as client:
+        with self.prefect.client() as client:
             yield client
 
     def query(self, statement: str) -> tuple[tuple[Any, ...], ...]:

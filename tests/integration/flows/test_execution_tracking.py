@@ -41,7 +41,7 @@ from flows.run_reports import report_state
 from flows.tracking import close_lost_executions, track, track_attempts
 from settings import REPOSITORY
 from tests.integration.flows.tracked_flows import JOB
-from tests.servers.prefect import MIGRATED_NAME, copy_migrated_database
+from tests.servers.prefect import DATABASE_NAME, copy_prepared_database
 from utils.structured_logger import get_structured_logger
 
 repository = SchedulerRepository()
@@ -453,7 +453,7 @@ async def test_a_plain_script_without_a_server_writes_its_row_too(app_database: 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     # As it is from the second run on: the first one's server spends half a minute on its migrations.
     (tmp_path / "prefect").mkdir()
-    copy_migrated_database(tmp_path / "prefect" / MIGRATED_NAME)
+    copy_prepared_database(tmp_path / "prefect" / DATABASE_NAME)
     environment |= {
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "MARIA_DATABASE_URL": app_database.url.render_as_string(hide_password=False),

@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from celery import Celery
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from celery_app import make_app
 from shim.flow import load_flow
@@ -95,8 +93,7 @@ class MailSystem:
         """Migrate the application database and deploy the mail flows."""
         migrate = [sys.executable, "-m", "db", "migrate"]
         subprocess.run(migrate, check=True, env=self.environment(), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-        settings = temporary_settings({PREFECT_API_URL: self.prefect.api_url, PREFECT_HOME: self.prefect.home})
-        with settings, get_client(sync_client=True) as client:
+        with self.prefect.client() as client:
             try:
                 client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
             except ObjectAlreadyExists:

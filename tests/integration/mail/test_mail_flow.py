@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 from celery.result import AsyncResult
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from errors import InvalidArgument
 from shim import FlowTask
@@ -59,14 +57,14 @@ def notify(system: MailSystem) -> FlowTask:
 def runs_of(system: MailSystem, task_name: str, *, holding: str) -> list[FlowRun]:
     """The flow runs of a task's calls to an address."""
     wanted = FlowRunFilter.model_validate({"tags": {"all_": [f"task:{task_name}"]}})
-    with temporary_settings({PREFECT_API_URL: system.prefect.api_url}), get_client(sync_client=True) as client:
+    with system.prefect.client() as client:
         runs = client.read_flow_runs(flow_run_filter=wanted, limit=200)
     return [run for run in runs if holding in json.dumps(run.parameters)]
 
 
 def table_of(system: MailSystem, run: FlowRun) -> list[dict[str, Any]]:
     wanted = ArtifactFilter.model_validate({"flow_run_id": {"any_": [run.id]}, "type": {"any_": ["table"]}})
-    with temporary_settings({PREFECT_API_URL: system.prefect.api_url}), get_client(sync_client=True) as client:
+    with system.prefect.client() as client:
         found = wait_until(lambda: client.read_artifacts(artifact_filter=wanted), f"the table of {run.name}")
     rows: list[dict[str, Any]] = json.loads(str(found[0].data))
     return rows

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from celery import Celery
 from celery.result import AsyncResult
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectAlreadyExists
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from celery_app import make_app
 from shim import FlowTask
@@ -93,7 +92,7 @@ class System:
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
         """A client of the Prefect server."""
-        with temporary_settings({PREFECT_API_URL: self.prefect.api_url}), get_client(sync_client=True) as client:
+        with self.prefect.client() as client:
             yield client
 
     def deploy(self) -> None:

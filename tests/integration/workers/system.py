@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from settings import REPOSITORY
 from tests.servers import PrefectServer
@@ -140,7 +139,7 @@ class Pool:
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
         """Give a client of the server."""
-        with temporary_settings({PREFECT_API_URL: self.prefect.api_url}), get_client(sync_client=True) as client:
+        with self.prefect.client() as client:
             yield client
 
 
