@@ -1,6 +1,7 @@
 """Fixtures for all tests: settings of their own, and real servers that are started when the first test asks for one."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from db import maria_database, migrate
 from db.engines import Database
 from settings import Settings, get_settings
 from tests import servers
+from tests.servers.forked_program import run_fork_server, use_fork_server
+from tests.servers.process import server_folder
 from tests.servers.tds import TdsServer, tds_server
 
 # Tests that share servers stay in one process: a second set of the same servers would cost more than it gains.
@@ -44,6 +47,27 @@ class ByServers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist's cl
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
     """Distribute tests so that few servers are started; pytest-xdist's own groups need another pytest."""
     return ByServers(config, log)
+
+
+FORK_SERVER = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run one fork server for all test processes."""
+    running = ExitStack()
+    config.add_cleanup(running.close)
+    if hasattr(config, "workerinput"):
+        address = config.workerinput["fork_server"]
+    else:
+        address = str(running.enter_context(server_folder("fork")) / "socket")
+        running.enter_context(run_fork_server(Path(address)))
+        config.stash[FORK_SERVER] = address
+    running.enter_context(use_fork_server(address))
+
+
+def pytest_configure_node(node: Any) -> None:
+    """Tell a test process of pytest-xdist where the fork server is."""
+    node.workerinput["fork_server"] = node.config.stash[FORK_SERVER]
 
 
 @pytest.fixture(autouse=True)

@@ -61,6 +61,8 @@ class PrefectServer(ServerProcess):
             is_ready=self._answers,
             environment=self.environment() | {"PYTHONPATH": str(REPOSITORY)} | server | settings,
             start_limit=120,
+            # The fork server has read settings of the server's services already.
+            is_forked=not settings,
         )
         self._settings: Settings | None = None
         self._client: SyncPrefectClient | None = None

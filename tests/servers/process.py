@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from errors import SuiteError
+from tests.servers.forked_program import ForkedProgram, find_fork_server
 
 # Below the range from which the kernel takes ports for outgoing connections: no client sits on one of these by chance.
 PORTS = range(15_000, 32_000)
@@ -98,6 +99,7 @@ class ServerProcess:
         environment: Its whole environment; default: this process's.
         start_limit: Seconds within which it must answer.
         stop_limit: Seconds that it gets to end by itself before it is killed.
+        is_forked: Fork it where tests have a fork server; the command is then `python -m …` of what that one imports.
     """
 
     def __init__(
@@ -111,15 +113,17 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         start_limit: float = 60,
         stop_limit: float = 20,
+        is_forked: bool = False,
     ) -> None:
         self.name = name
         self.log = log
         self._command = [*launcher(account, "--pdeathsig=KILL"), *command]
+        self._forked = command[2:] if is_forked else None
         self._is_ready = is_ready
         self._environment = dict(os.environ if environment is None else environment)
         self._start_limit = start_limit
         self._stop_limit = stop_limit
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | ForkedProgram | None = None
 
     @property
     def pid(self) -> int:
@@ -146,14 +150,7 @@ class ServerProcess:
         if self._process is not None:
             raise ServerError(f"{self.name} runs already, with process id {self.pid}")
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
+            self._process = self._begin(output)
         deadline = time.monotonic() + self._start_limit
         while not self._is_ready():
             if self._process.poll() is not None:
@@ -167,6 +164,19 @@ class ServerProcess:
                     f"{self.name} did not answer within {self._start_limit:g} s; its log:\n{self.log_tail()}"
                 )
             time.sleep(0.02)
+
+    def _begin(self, output: IO[bytes]) -> subprocess.Popen[bytes] | ForkedProgram:
+        fork_server = find_fork_server()
+        if self._forked is not None and fork_server is not None:
+            return fork_server.start(self._forked, self._environment, output)
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=self._environment,
+            start_new_session=True,
+        )
 
     def stop(self) -> None:
         """Ask the server to end; kill it when it does not in time. Nothing happens when it does not run."""

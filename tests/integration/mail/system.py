@@ -76,6 +76,8 @@ class MailSystem:
             log=log,
             is_ready=lambda: log.exists() and " ready." in log.read_text(errors="replace"),
             environment=self.environment(redis_database),
+            # Gevent patches what the fork server has imported already.
+            is_forked=pool != "gevent",
         )
 
     def flow_worker(self, name: str) -> ServerProcess:
@@ -87,6 +89,7 @@ class MailSystem:
             log=log,
             is_ready=lambda: log.exists() and "flow worker ready" in log.read_text(errors="replace"),
             environment=self.environment(),
+            is_forked=True,
         )
 
     def prepare(self) -> None:

@@ -76,6 +76,8 @@ class System:
             log=log,
             is_ready=lambda: log.exists() and " ready." in log.read_text(errors="replace"),
             environment=self.environment(**environment),
+            # Gevent patches what the fork server has imported already.
+            is_forked=pool != "gevent",
         )
 
     def flow_worker(self, name: str = "flows") -> ServerProcess:
@@ -87,6 +89,7 @@ class System:
             log=log,
             is_ready=lambda: log.exists() and "flow worker ready" in log.read_text(errors="replace"),
             environment=self.environment(),
+            is_forked=True,
         )
 
     @contextmanager

@@ -119,6 +119,7 @@ class Pool:
             environment=self.environment() | environment,
             start_limit=WORKER_START_LIMIT,
             stop_limit=60,
+            is_forked=True,
         )
 
     @contextmanager
