@@ -16,14 +16,23 @@ from tests.servers.forked_program import run_fork_server, use_fork_server
 from tests.servers.process import server_folder
 from tests.servers.tds import TdsServer, tds_server
 
-# Tests that share servers stay in one process: a second set of the same servers would cost more than it gains.
+# Tests that share servers and workers stay in one process; the longest groups and modules begin first, in this order,
+# so that no process is left with one of them at the end.
 GROUPS = {
-    "callers": ("integration/shim/", "integration/mail/", "acceptance/test_reference"),
-    "client wheel": ("acceptance/test_client_wheel",),
+    "flows": ("integration/flows/",),
+    "shim": ("integration/shim/",),
+    "lost machines": ("integration/workers/test_lost_machines",),
+    "chaos": ("acceptance/test_chaos",),
+    "mail and callers": ("integration/mail/", "acceptance/test_reference"),
+    "workers": (
+        "integration/workers/test_bad_input",
+        "integration/workers/test_lasting_runs",
+        "integration/workers/test_limits",
+        "integration/workers/test_runs",
+    ),
+    "demo": ("acceptance/test_demo",),
     "sql server": ("integration/sqlserver/", "integration/test_sql_server"),
-    "workers": ("integration/workers/",),
-    "flows": (
-        "integration/flows/",
+    "deployments": (
         "integration/schedules/",
         "integration/test_deploy",
         "integration/test_doctor",
@@ -31,6 +40,7 @@ GROUPS = {
         "acceptance/test_prefect_ui",
         "sqlserver/",
     ),
+    "lost runs": ("integration/workers/test_lost_runs", "integration/workers/test_stopping"),
 }
 
 
@@ -42,6 +52,12 @@ class ByServers(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist's cl
             if any(f"tests/{place}" in nodeid for place in places):
                 return group
         return nodeid.partition("::")[0]
+
+    def _assign_work_unit(self, node: Any) -> None:
+        longest = next((group for group in GROUPS if group in self.workqueue), None)
+        if longest is not None:
+            self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServers:
