@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from db import maria_database, migrate
+from db import maria_database
 from db.engines import Database
 from settings import Settings, get_settings
 from tests import servers
+from tests.migrated_databases import MigratedDatabases, copy_file, make_database
 from tests.servers.forked_program import run_fork_server, use_fork_server
 from tests.servers.process import server_folder
 from tests.servers.tds import TdsServer, tds_server
@@ -123,6 +124,28 @@ def mariadb_url(mariadb_server: servers.MariaDBServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def migrated_databases(mariadb_server: servers.MariaDBServer) -> MigratedDatabases:
+    """The migrated databases of the private MariaDB server."""
+    return MigratedDatabases(mariadb_server)
+
+
+@pytest.fixture
+def migrated_mariadb_url(mariadb_server: servers.MariaDBServer, migrated_databases: MigratedDatabases) -> Iterator[str]:
+    """The URL of an application database on the private MariaDB server that is as new, with its tables."""
+    name = migrated_databases.lend()
+    yield mariadb_server.url(name)
+    migrated_databases.take_back(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application database as SQLite file with its tables, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "app.sqlite3"
+    make_database(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
 def redis_server() -> Iterator[servers.RedisServer]:
     """A private Redis server for this test process."""
     with servers.redis_server() as server:
@@ -156,9 +179,13 @@ def prefect_api(prefect_server: servers.PrefectServer) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "mariadb"])
 def app_database_url(request: pytest.FixtureRequest, tmp_path: Path, settings_environment: Callable[..., None]) -> str:
-    """The URL of an empty application database, once on SQLite and once on MariaDB; the settings name it."""
+    """The URL of an empty application database, once on SQLite and once on MariaDB; the settings name it.
+
+    With `app_database` it has its tables.
+    """
     if request.param == "mariadb":
-        url: str = request.getfixturevalue("mariadb_url")
+        is_migrated = "app_database" in request.fixturenames
+        url: str = request.getfixturevalue("migrated_mariadb_url" if is_migrated else "mariadb_url")
     else:
         url = f"sqlite+aiosqlite:///{tmp_path / 'app.sqlite3'}"
     settings_environment(MARIA_DATABASE_URL=url)
@@ -166,8 +193,17 @@ def app_database_url(request: pytest.FixtureRequest, tmp_path: Path, settings_en
 
 
 @pytest.fixture
-async def app_database(app_database_url: str) -> AsyncIterator[Database]:
+async def app_database(app_database_url: str, migrated_file: Path) -> AsyncIterator[Database]:
     """The application database, migrated, once on SQLite and once on MariaDB; `db.maria_database` is the same one."""
-    await migrate.upgrade(maria_database.database)
+    if maria_database.database.url.get_backend_name() == "sqlite":
+        copy_file(migrated_file, maria_database.database)
+    yield maria_database.database
+    await maria_database.database.dispose()
+
+
+@pytest.fixture
+async def embedded(migrated_file: Path) -> AsyncIterator[Database]:
+    """The application database as it is when nothing is configured, migrated."""
+    copy_file(migrated_file, maria_database.database)
     yield maria_database.database
     await maria_database.database.dispose()

@@ -18,7 +18,6 @@ import pytest
 import redis
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from db import maria_database, migrate
 from db.__main__ import main
 from doctor import SYSTEMS
 from doctor.application import find_lacking_rights
@@ -54,16 +53,17 @@ def sources(sql_server: TdsServer, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def configured(
     sources: TdsServer,
-    mariadb_url: str,
+    migrated_mariadb_url: str,
     redis_server: servers.RedisServer,
     smtp: servers.SmtpServer,
     settings_environment: Configure,
 ) -> Iterator[Configure]:
     """All systems are configured and well; gives a function that changes settings."""
     settings_environment(
-        MARIA_DATABASE_URL=mariadb_url, CELERY_BROKER_URL=redis_server.url(), CELERY_RESULT_BACKEND=redis_server.url()
+        MARIA_DATABASE_URL=migrated_mariadb_url,
+        CELERY_BROKER_URL=redis_server.url(),
+        CELERY_RESULT_BACKEND=redis_server.url(),
     )
-    asyncio.run(migrate.upgrade(maria_database.database))
     address = f"{sources.user}:{quote(sources.password, safe='')}@localhost:{sources.port}"
     settings_environment(
         HRIS_DATABASE_URL=f"mssql://{address}/{HRIS}",
@@ -187,9 +187,9 @@ def test_whether_the_database_allows_snapshots_is_asked_where_they_are_wanted(co
 
 
 def test_the_application_databases_faults_are_named_with_what_to_do(
-    configured: Configure, mariadb_server: servers.MariaDBServer, mariadb_url: str
+    configured: Configure, mariadb_server: servers.MariaDBServer, migrated_mariadb_url: str
 ) -> None:
-    name = mariadb_url.partition("?")[0].rpartition("/")[2]
+    name = migrated_mariadb_url.partition("?")[0].rpartition("/")[2]
     mariadb_server.execute(f"ALTER TABLE `{name}`.`employee` DROP COLUMN title")
     mariadb_server.execute("CREATE OR REPLACE USER 'reads'@'127.0.0.1' IDENTIFIED BY 'r3ads'")
     mariadb_server.execute(f"GRANT SELECT, INSERT ON `{name}`.* TO 'reads'@'127.0.0.1'")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from api.repositories.lease_repository import Holder, LeaseRepository
-from db import fence, maria_database, migrate
+from db import fence, maria_database
 from db.leases import flow_run_lease
 from db.maria_database import DatabaseSessionLocal
 from db.tables import scheduler_instance
@@ -28,9 +28,8 @@ def stop() -> None:
 
 
 @pytest.fixture(autouse=True)
-async def migrated(mariadb_url: str, settings_environment: Callable[..., None]) -> AsyncIterator[None]:
-    settings_environment(MARIA_DATABASE_URL=mariadb_url)
-    await migrate.upgrade(maria_database.database)
+async def migrated(migrated_mariadb_url: str, settings_environment: Callable[..., None]) -> AsyncIterator[None]:
+    settings_environment(MARIA_DATABASE_URL=migrated_mariadb_url)
     yield
     fence._holds.clear()
     await maria_database.database.dispose()

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,15 @@ def database(app_database_url: str) -> Database:
     return maria_database.database
 
 
-async def test_an_empty_database_gets_exactly_the_tables_that_the_code_uses(app_database: Database) -> None:
+@pytest.fixture
+async def migrated(database: Database) -> AsyncIterator[Database]:
+    """What the migrations make of the empty database."""
+    await migrate.upgrade(database)
+    yield database
+    await database.dispose()
+
+
+async def test_an_empty_database_gets_exactly_the_tables_that_the_code_uses(migrated: Database) -> None:
     def differences(connection: Connection) -> Sequence[Any]:
         wanted = MetaData()
         for metadata in ALL_METADATA:
@@ -74,19 +82,19 @@ async def test_an_empty_database_gets_exactly_the_tables_that_the_code_uses(app_
         found: Sequence[Any] = compare_metadata(MigrationContext.configure(connection, opts=options), wanted)
         return found
 
-    async with app_database.engine().connect() as connection:
+    async with migrated.engine().connect() as connection:
         assert await connection.run_sync(differences) == []
 
 
-async def test_the_tables_are_defined_to_the_letter_as_the_code_defines_them(app_database: Database) -> None:
-    migrated = await definitions(app_database)
-    async with app_database.engine().begin() as connection:
+async def test_the_tables_are_defined_to_the_letter_as_the_code_defines_them(migrated: Database) -> None:
+    found = await definitions(migrated)
+    async with migrated.engine().begin() as connection:
         for metadata in ALL_METADATA:
             await connection.run_sync(metadata.drop_all)
         for metadata in ALL_METADATA:
             await connection.run_sync(metadata.create_all)
-    assert migrated == await definitions(app_database)
-    assert set(migrated) == ALL_TABLES
+    assert found == await definitions(migrated)
+    assert set(found) == ALL_TABLES
 
 
 async def test_mariadb_tables_have_transactions_and_a_full_character_set_whatever_the_database_default(
@@ -100,8 +108,8 @@ async def test_mariadb_tables_have_transactions_and_a_full_character_set_whateve
         assert "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4" in definition, name
 
 
-async def test_the_reference_rows_are_there(app_database: Database) -> None:
-    async with app_database.engine().connect() as connection:
+async def test_the_reference_rows_are_there(migrated: Database) -> None:
+    async with migrated.engine().connect() as connection:
         statuses = await connection.scalars(
             select(tables.scheduler_execution_status.c.code).order_by(tables.scheduler_execution_status.c.sort_order)
         )
@@ -117,11 +125,11 @@ async def test_the_reference_rows_are_there(app_database: Database) -> None:
         assert "ناجح" in set(names)
 
 
-async def test_upgrading_again_does_nothing(app_database: Database) -> None:
-    before = await rows(app_database, "SELECT * FROM task_function")
-    assert await migrate.find_pending(app_database) == []
-    assert await migrate.upgrade(app_database) == []
-    assert await rows(app_database, "SELECT * FROM task_function") == before
+async def test_upgrading_again_does_nothing(migrated: Database) -> None:
+    before = await rows(migrated, "SELECT * FROM task_function")
+    assert await migrate.find_pending(migrated) == []
+    assert await migrate.upgrade(migrated) == []
+    assert await rows(migrated, "SELECT * FROM task_function") == before
 
 
 async def test_an_existing_database_is_adopted_and_its_tables_and_rows_stay_as_they_are(database: Database) -> None:
@@ -230,10 +238,10 @@ async def test_a_mariadb_table_without_transactions_or_with_a_poor_character_set
     assert set(await definitions(database)) == {"security_user"}
 
 
-async def test_a_database_of_a_newer_version_is_left_alone(app_database: Database) -> None:
-    await run(app_database, f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'")
+async def test_a_database_of_a_newer_version_is_left_alone(migrated: Database) -> None:
+    await run(migrated, f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(SchemaMismatch, match=r"migration '9999'.*newer version"):
-        await migrate.upgrade(app_database)
+        await migrate.upgrade(migrated)
 
 
 def run_command(*words: str, **environment: str) -> subprocess.Popen[str]:
@@ -255,18 +263,18 @@ def test_processes_that_migrate_at_once_each_succeed_and_only_one_applies(app_da
     assert asyncio.run(migrate.find_pending(maria_database.database)) == []
 
 
-async def test_an_upgrade_that_was_killed_is_finished_by_the_next_one(app_database: Database) -> None:
+async def test_an_upgrade_that_was_killed_is_finished_by_the_next_one(migrated: Database) -> None:
     # What a kill leaves on MariaDB, which commits each statement: some tables, and no note that a migration ran.
     await run(
-        app_database,
+        migrated,
         f"DELETE FROM {migrate.VERSION_TABLE}",
         "DROP TABLE scheduled_job_lock",
         "DROP TABLE replication_planned_user",
         "DELETE FROM task_function WHERE function_path LIKE 'tasks.hris%'",
     )
-    await migrate.upgrade(app_database)
-    assert set(await definitions(app_database)) == ALL_TABLES
-    assert len(await rows(app_database, "SELECT id FROM task_function")) == 3
+    await migrate.upgrade(migrated)
+    assert set(await definitions(migrated)) == ALL_TABLES
+    assert len(await rows(migrated, "SELECT id FROM task_function")) == 3
 
 
 def test_the_command_says_what_it_does_and_check_changes_nothing(app_database_url: str) -> None:

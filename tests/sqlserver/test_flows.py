@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime, time
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete, select
 
-from db import maria_database, migrate
 from db.engines import Database
 from db.tables import meal_request, meal_request_line
 from flows import attendance, hris
@@ -28,11 +27,9 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.fixture
-async def application() -> AsyncIterator[Database]:
-    """The application database as it is when nothing is configured."""
-    await migrate.upgrade(maria_database.database)
-    yield maria_database.database
-    await maria_database.database.dispose()
+def application(embedded: Database) -> Database:
+    """The application database as it is when nothing is configured, migrated."""
+    return embedded
 
 
 @pytest.fixture

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 
-from db import maria_database, migrate
-from db.engines import Database
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let pass that Prefect asks its server for the default result storage with a client that it does not close."""
@@ -29,11 +26,3 @@ async def client(prefect_api: str) -> AsyncIterator[PrefectClient]:
     """A client of the private Prefect server."""
     async with get_client() as client:
         yield client
-
-
-@pytest.fixture
-async def embedded() -> AsyncIterator[Database]:
-    """The application database as it is when nothing is configured."""
-    await migrate.upgrade(maria_database.database)
-    yield maria_database.database
-    await maria_database.database.dispose()

@@ -1,6 +1,5 @@
 """The housekeeping flow on a real Prefect server: executions closed, Prefect's old runs deleted, dry runs."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -18,7 +17,6 @@ from prefect.states import Completed, Running
 from sqlalchemy import select
 
 from api.repositories.scheduler_repository import SchedulerRepository
-from db import maria_database, migrate
 from db.engines import Database
 from db.maria_database import DatabaseSessionLocal
 from db.tables import scheduled_job_execution, scheduler_execution_status
@@ -188,9 +186,8 @@ async def test_bad_days_fail_the_run_once_by_the_arguments_name(
 
 
 @pytest.mark.filterwarnings("ignore:Logger .prefect.task_runs. attempted to send logs")
-def test_the_task_runs_in_place_too(prefect_api: str) -> None:
+def test_the_task_runs_in_place_too(prefect_api: str, embedded: Database) -> None:
     """The reference's way to test a task."""
-    asyncio.run(migrate.upgrade(maria_database.database))
     cleaned = cleanup_history_task.apply(kwargs={"retention_days": 30}).get()
     assert {name: cleaned[name] for name in ("status", "deleted_executions", "deleted_locks", "deleted_instances")} == {
         "status": "success",

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.flows import Flow, load_flow_from_entrypoint
 from sqlalchemy import select, text
 
-from db import maria_database, migrate
+from db import maria_database
 from db.engines import Database
 from db.maria_database import DatabaseSessionLocal
 from db.tables import log_replication, user
@@ -148,11 +148,10 @@ def test_the_deployment_s_entry_point_is_the_flow_and_its_parameters_are_describ
 
 
 async def test_the_execution_of_a_killed_run_is_closed_by_the_next_run(
-    client: PrefectClient, mariadb_url: str, hris: Path, settings_environment: Callable[..., None]
+    client: PrefectClient, migrated_mariadb_url: str, hris: Path, settings_environment: Callable[..., None]
 ) -> None:
-    settings_environment(MARIA_DATABASE_URL=mariadb_url)
+    settings_environment(MARIA_DATABASE_URL=migrated_mariadb_url)
     database = maria_database.database
-    await migrate.upgrade(database)
     async with database.engine().connect() as holder:
         # The run cannot stage accounts, so it is running when it is killed.
         await holder.execute(text("LOCK TABLES replication_staged_account READ"))

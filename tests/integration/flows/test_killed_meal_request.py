@@ -18,7 +18,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from sqlalchemy import select
 
-from db import maria_database, migrate
+from db.engines import Database
 from db.maria_database import DatabaseSessionLocal
 from db.tables import meal_request, scheduled_job_execution
 from settings import REPOSITORY, get_settings
@@ -99,10 +99,9 @@ async def wait_for(read: Callable[[], Any], what: str) -> Any:
 
 
 async def test_the_request_of_a_run_whose_process_is_killed_becomes_pending(
-    prefect_api: str, silent_hris: None, tmp_path: Path
+    prefect_api: str, embedded: Database, silent_hris: None, tmp_path: Path
 ) -> None:
-    await migrate.upgrade(maria_database.database)
-    await write_lines(maria_database.database, [line(1, 1, datetime.now(UTC), request_id=7)])
+    await write_lines(embedded, [line(1, 1, datetime.now(UTC), request_id=7)])
     async with get_client() as client:
         deployment = await deploy(client, f"tests-{uuid4().hex[:8]}")
         pool = (await client.read_deployment(deployment)).work_pool_name
@@ -117,4 +116,3 @@ async def test_the_request_of_a_run_whose_process_is_killed_becomes_pending(
         await wait_for(
             lambda: read_value(meal_request.c.status_id, meal_request.c.id == 7), "the request becomes pending"
         )
-    await maria_database.database.dispose()

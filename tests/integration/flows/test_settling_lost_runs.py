@@ -16,7 +16,7 @@ from sqlalchemy import select, text, update
 from api.repositories.lease_repository import Holder, LeaseRepository
 from api.repositories.run_report import RunReport
 from api.repositories.scheduler_repository import SchedulerRepository
-from db import maria_database, migrate
+from db import maria_database
 from db.leases import flow_run_lease
 from db.maria_database import DatabaseSessionLocal
 from db.tables import scheduled_job_execution, scheduler_execution_status
@@ -64,9 +64,10 @@ class Pool:
 
 
 @pytest.fixture
-async def pool(prefect_api: str, mariadb_url: str, settings_environment: Callable[..., None]) -> AsyncIterator[Pool]:
-    settings_environment(MARIA_DATABASE_URL=mariadb_url)
-    await migrate.upgrade(maria_database.database)
+async def pool(
+    prefect_api: str, migrated_mariadb_url: str, settings_environment: Callable[..., None]
+) -> AsyncIterator[Pool]:
+    settings_environment(MARIA_DATABASE_URL=migrated_mariadb_url)
     name = f"lost-{uuid4().hex[:8]}"
     async with get_client() as client:
         made = await client.create_work_pool(WorkPoolCreate(name=name, type="process"))

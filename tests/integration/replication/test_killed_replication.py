@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, make_url, select, text
 
-from db import maria_database, migrate
+from db import maria_database
 from db.engines import Database
 from db.staging import staged_employee
 from db.tables import department_assignment, user
@@ -22,9 +22,8 @@ WITHIN = 30
 
 
 @pytest.fixture
-async def database(mariadb_url: str, settings_environment: Callable[..., None]) -> AsyncIterator[Database]:
-    settings_environment(MARIA_DATABASE_URL=mariadb_url)
-    await migrate.upgrade(maria_database.database)
+async def database(migrated_mariadb_url: str, settings_environment: Callable[..., None]) -> AsyncIterator[Database]:
+    settings_environment(MARIA_DATABASE_URL=migrated_mariadb_url)
     yield maria_database.database
     await maria_database.database.dispose()
 
@@ -62,7 +61,7 @@ def name_of(url: str) -> str:
 
 
 async def test_killed_in_the_middle_of_the_merge_leaves_the_target_as_before(
-    database: Database, mariadb_url: str, hris: Path
+    database: Database, migrated_mariadb_url: str, hris: Path
 ) -> None:
     await replicate(plan(database, hris), no_progress)
     async with database.engine().begin() as connection:
@@ -78,7 +77,7 @@ async def test_killed_in_the_middle_of_the_merge_leaves_the_target_as_before(
 
     async with database.engine().connect() as holder:
         await holder.execute(select(department_assignment).with_for_update())
-        async with replicating(mariadb_url, hris) as process:
+        async with replicating(migrated_mariadb_url, hris) as process:
 
             async def merge_waits() -> bool:
                 async with database.engine().connect() as connection:
@@ -87,7 +86,7 @@ async def test_killed_in_the_middle_of_the_merge_leaves_the_target_as_before(
                         "SELECT count(*) FROM information_schema.processlist "
                         "WHERE db = :name AND info LIKE 'UPDATE department_assignment%'"
                     )
-                    return bool(await connection.scalar(waiting, {"name": name_of(mariadb_url)}))
+                    return bool(await connection.scalar(waiting, {"name": name_of(migrated_mariadb_url)}))
 
             await until(merge_waits, "the merge waits for the assignments")
             process.kill()
@@ -95,7 +94,7 @@ async def test_killed_in_the_middle_of_the_merge_leaves_the_target_as_before(
         await holder.rollback()
     assert await read_state(database) == before
 
-    await _await_free_lock(database, mariadb_url)
+    await _await_free_lock(database, migrated_mariadb_url)
     report = await replicate(plan(database, hris), no_progress)
     assert report.entities["employee"].inserted == 2
     assert report.entities["department_assignment"].deactivated == 2
@@ -103,14 +102,14 @@ async def test_killed_in_the_middle_of_the_merge_leaves_the_target_as_before(
 
 
 async def test_what_a_killed_replication_staged_is_gone_after_the_next(
-    database: Database, mariadb_url: str, hris: Path
+    database: Database, migrated_mariadb_url: str, hris: Path
 ) -> None:
     await replicate(plan(database, hris), no_progress)
     before = await read_state(database)
     async with database.engine().connect() as holder:
         # The first staged row cannot be committed while this lock is held, so the kill comes in the middle of staging.
         await holder.execute(text("LOCK TABLES replication_staged_account READ"))
-        async with replicating(mariadb_url, hris) as process:
+        async with replicating(migrated_mariadb_url, hris) as process:
 
             async def employees_are_staged() -> bool:
                 return await _count_staged(database) == 10
@@ -122,7 +121,7 @@ async def test_what_a_killed_replication_staged_is_gone_after_the_next(
     assert await read_state(database) == before
 
     write_source(hris, small_hris(1, 2, 3))
-    await _await_free_lock(database, mariadb_url)
+    await _await_free_lock(database, migrated_mariadb_url)
     await replicate(plan(database, hris), no_progress, allow_shrunken_source=True)
     assert await _count_staged(database) == 3
 

@@ -1,13 +1,12 @@
 """The suite's sources over TDS, on both drivers, beside the same rows as SQLite files."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from database_urls import parse_database_url
-from db import maria_database, migrate
 from db.engines import Database
 from tests.servers.tds import TdsServer
 from tests.servers.tds.drivers import DRIVERS, Driver, database_url
@@ -42,8 +41,6 @@ def serve(sql_server: TdsServer, driver: Driver) -> Iterator[Serve]:
 
 
 @pytest.fixture
-async def application() -> AsyncIterator[Database]:
-    """The application database as it is when nothing is configured."""
-    await migrate.upgrade(maria_database.database)
-    yield maria_database.database
-    await maria_database.database.dispose()
+def application(embedded: Database) -> Database:
+    """The application database as it is when nothing is configured, migrated."""
+    return embedded
