@@ -13,6 +13,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIMIT = 30
 
+# `python -m demo.guard`, which kills a child that does not end after half a second instead of four.
+GUARD = """
+import sys
+from demo import guard
+guard.PATIENCE_FOR_CHILDREN = 0.5
+sys.exit(guard.main())
+"""
+
 # Starts a process in a session of its own that ignores SIGTERM, writes its pid down, and goes on itself or ends.
 STUBBORN_CHILD = """
 import subprocess, sys, time
@@ -31,7 +39,7 @@ def start_guard() -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
 
     def start(*arguments: str) -> "subprocess.Popen[bytes]":
         guard = subprocess.Popen(
-            [sys.executable, "-m", "demo.guard", *arguments],
+            [sys.executable, "-c", GUARD, *arguments],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             start_new_session=True,
