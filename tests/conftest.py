@@ -1,5 +1,6 @@
 """Fixtures for all tests: settings of their own, and real servers that are started when the first test asks for one."""
 
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -85,6 +86,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a test process of pytest-xdist where the fork server is."""
     node.workerinput["fork_server"] = node.config.stash[FORK_SERVER]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what importing the tests made; from now on it looks at what they make."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
