@@ -234,13 +234,14 @@ def test_what_a_driver_cannot_do_is_refused_before_anything_is_sent(
         settings_environment(**dict.fromkeys(variables, ""))
 
 
-def test_without_unixodbc_the_package_to_install_is_told_and_others_do_not_need_it(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_unixodbc_the_package_to_install_is_told(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     configure()
     monkeypatch.setitem(sys.modules, "db.sql_server.connection", None)
     with pytest.raises(SettingsError, match=r"HRIS_DATABASE_URL: .* unixODBC.*apt-get install unixodbc"):
         asyncio.run(ask())
+
+
+def test_who_reads_no_sql_server_does_not_need_unixodbc() -> None:
     script = "import sys; sys.modules['pyodbc'] = None; import db.hris_database, doctor.command, flows.hris"
     subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -70,15 +71,25 @@ def connect(sql_server: TdsServer, driver: Driver, database: str) -> Iterator[Co
             connection.close()
 
 
+@pytest.fixture(scope="module")
+def numbers(sql_server: TdsServer) -> Iterator[Path]:
+    """The file of a database with 3,000 rows that were inserted over TDS."""
+    path = sql_server.create_database("NUMBERS")
+    with closing(pyodbc.connect(connection_string(sql_server, "freetds", "NUMBERS"), timeout=20)) as connection:
+        connection.execute("CREATE TABLE dbo.[Numbers] (ID int NOT NULL, name nvarchar(40) NULL)")
+        for first in range(1, 3001, 1000):
+            values = ", ".join(f"({number}, N'row {number}')" for number in range(first, first + 1000))
+            connection.execute(f"INSERT INTO dbo.[Numbers] (ID, name) VALUES {values}")
+        connection.commit()
+    yield path
+    path.unlink()
+
+
 @pytest.fixture
-def filled(connect: Connect) -> pyodbc.Connection:
-    connection = connect()
-    connection.execute("CREATE TABLE dbo.[Numbers] (ID int NOT NULL, name nvarchar(40) NULL)")
-    for first in range(1, 3001, 1000):
-        values = ", ".join(f"({number}, N'row {number}')" for number in range(first, first + 1000))
-        connection.execute(f"INSERT INTO dbo.[Numbers] (ID, name) VALUES {values}")
-    connection.commit()
-    return connection
+def filled(numbers: Path, sql_server: TdsServer, database: str, connect: Connect) -> pyodbc.Connection:
+    """A connection to a database with those rows."""
+    sql_server.serve_file(database, numbers)
+    return connect()
 
 
 def one(cursor: pyodbc.Cursor) -> tuple[Any, ...]:
