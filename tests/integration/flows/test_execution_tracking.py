@@ -358,7 +358,7 @@ async def deploy(
 
 @pytest.fixture
 async def worker_pool(app_database: Database, client: PrefectClient, tmp_path: Path) -> AsyncIterator[str]:
-    """The name of a work pool with a stock worker of its own."""
+    """The name of a work pool with a stock worker of its own, which has two runs at once at most."""
     pool = f"tests-{uuid4().hex[:8]}"
     await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
     environment = os.environ | {
@@ -368,7 +368,7 @@ async def worker_pool(app_database: Database, client: PrefectClient, tmp_path: P
     }
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(  # noqa: ASYNC220  (it starts at once, and is waited for at the end)
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"],
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--limit", "2"],
             env=environment,
             cwd=REPOSITORY,
             stdout=log,
@@ -383,6 +383,7 @@ async def worker_pool(app_database: Database, client: PrefectClient, tmp_path: P
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("app_database_url", ["mariadb"], indirect=True)
 async def test_a_workers_runs_that_are_cancelled_and_killed_end_their_rows(
     worker_pool: str, client: PrefectClient
 ) -> None:
@@ -420,7 +421,7 @@ async def test_a_workers_runs_that_are_cancelled_and_killed_end_their_rows(
 async def test_a_schedule_fires_by_itself_and_each_of_its_runs_leaves_its_row(
     worker_pool: str, client: PrefectClient
 ) -> None:
-    often = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=10)))
+    often = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=4)))
     entrypoint = "tests.integration.flows.tracked_flows.count"
     deployment = await deploy(client, worker_pool, entrypoint, "tests-count", schedules=[often])
     of_deployment = FlowRunFilter(
