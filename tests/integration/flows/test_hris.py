@@ -40,6 +40,13 @@ def hris(tmp_path: Path, settings_environment: Callable[..., None]) -> Path:
     return path
 
 
+@pytest.fixture
+def retries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow one another without the documented delays."""
+    monkeypatch.setattr("shim.retries.get_exponential_backoff_interval", lambda **_: 0)
+    monkeypatch.setattr("flows.hris.count_source_rows.retry_delay_seconds", [0.0, 0.0])
+
+
 async def run(**parameters: Any) -> State[Any]:
     state: State[Any] = await cast(Any, replicate)(**parameters, return_state=True)
     return state
@@ -103,7 +110,7 @@ async def test_a_dry_run_reports_what_would_change_and_changes_nothing(
 
 
 async def test_a_refused_source_fails_after_the_documented_retries_with_what_to_do(
-    client: PrefectClient, embedded: Database, hris: Path
+    client: PrefectClient, embedded: Database, hris: Path, retries_at_once: None
 ) -> None:
     await run()
     write_source(hris, {})
@@ -125,10 +132,8 @@ async def test_an_unreachable_hris_is_told_with_host_and_database_and_never_the_
     client: PrefectClient,
     embedded: Database,
     settings_environment: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
+    retries_at_once: None,
 ) -> None:
-    # The steps' own retries wait 25 s in each of the run's four attempts.
-    monkeypatch.setattr("flows.hris.count_source_rows.retry_delay_seconds", [0.0, 0.0])
     settings_environment(HRIS_DATABASE_URL="mysql://reader:s3cr3t@127.0.0.1:9/HMIS")
     state = await run(dry_run=True)
     assert state.is_failed()
