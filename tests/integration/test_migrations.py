@@ -18,6 +18,7 @@ from db import leases, mail, maria_database, migrate, staging, tables
 from db.engines import Database
 from errors import DatabaseUnreachable, SchemaMismatch
 from tests import servers
+from tests.migrated_databases import MigratedDatabases
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MIGRATIONS = len(list((REPOSITORY / "db" / "migrations" / "versions").glob("[0-9]*.py")))
@@ -302,3 +303,32 @@ def test_the_command_reports_an_unreachable_database_without_its_password() -> N
     assert f"'hr' at 127.0.0.1:{port}" in err
     assert "s3cret" not in out + err
     assert "Traceback" not in err
+
+
+def test_a_database_that_tests_share_is_as_new_for_each(
+    mariadb_server: servers.MariaDBServer, migrated_databases: MigratedDatabases
+) -> None:
+    name = migrated_databases.lend()
+    definition = mariadb_server.execute(f"SHOW CREATE TABLE {name}.department")
+    functions = mariadb_server.execute(f"SELECT * FROM {name}.task_function ORDER BY id")
+    mariadb_server.execute(f"INSERT INTO {name}.department (name_en, name_ar) VALUES ('Kitchen', 'Kitchen')")
+    mariadb_server.execute(f"DELETE FROM {name}.task_function WHERE `key` = 'hris_replication'")
+    migrated_databases.take_back(name)
+    assert migrated_databases.lend() == name
+    assert mariadb_server.execute(f"SELECT count(*) FROM {name}.department") == ((0,),)
+    assert mariadb_server.execute(f"SHOW CREATE TABLE {name}.department") == definition, "it numbers from 1 again"
+    assert mariadb_server.execute(f"SELECT * FROM {name}.task_function ORDER BY id") == functions
+    migrated_databases.take_back(name)
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE {}.employee DROP COLUMN title", "CREATE TABLE {}.more (id INT)"])
+def test_a_database_whose_tables_a_test_changed_is_not_shared_again(
+    mariadb_server: servers.MariaDBServer, migrated_databases: MigratedDatabases, change: str
+) -> None:
+    name = migrated_databases.lend()
+    mariadb_server.execute(change.format(name))
+    migrated_databases.take_back(name)
+    assert mariadb_server.execute(f"SHOW DATABASES LIKE '{name}'") == ()
+    another = migrated_databases.lend()
+    assert another != name
+    migrated_databases.take_back(another)
