@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 import pytest
 
@@ -38,10 +39,11 @@ async def command(*words: str) -> tuple[int, str, str]:
 
 
 async def test_unknown_mails_are_listed_and_sent_again_on_purpose_with_their_message_id(
-    app_database: Database, mail_server: SmtpServer, settings_environment: Callable[..., None], tmp_path: object
+    app_database: Database, mail_server: SmtpServer, settings_environment: Callable[..., None]
 ) -> None:
     settings_environment(MAIL_URL=mail_server.url)
-    lost, fine = f"lost.{id(tmp_path)}@example.org", f"fine.{id(tmp_path)}@example.org"
+    # The mail server is the module's: what it took in another test must not count.
+    lost, fine = (f"{name}.{uuid4().hex}@example.org" for name in ("lost", "fine"))
     notices = {"lost": notification(7, 3, lost), "fine": notification(7, 3, fine)}
     await Sending(DatabaseSessionLocal, get_settings(), notices, lambda *_: None).run()
 
