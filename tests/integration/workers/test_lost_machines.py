@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
@@ -63,15 +64,27 @@ class Machines:
         asyncio.run(migrate.upgrade(self._database()))
 
 
-@pytest.fixture
-def machines(
-    mariadb_server: servers.MariaDBServer, new_pool: Callable[..., Pool], tmp_path: Path
+@contextmanager
+def run_machines(
+    database_server: servers.MariaDBServer, prefect: servers.PrefectServer, folder: Path
 ) -> Iterator[Machines]:
-    name = mariadb_server.create_database()
-    made = Machines(new_pool(), mariadb_server.url(name), tmp_path)
+    """Give machines with a pool and an application database of their own."""
+    name = database_server.create_database()
+    pool = Pool(folder, prefect, f"pool-{uuid4().hex[:8]}")
+    pool.create()
+    made = Machines(pool, database_server.url(name), folder)
     made.migrate()
     yield made
-    mariadb_server.drop_database(name)
+    database_server.drop_database(name)
+
+
+@pytest.fixture
+def machines(
+    mariadb_server: servers.MariaDBServer, prefect_server: servers.PrefectServer, tmp_path: Path
+) -> Iterator[Machines]:
+    """Machines for one test."""
+    with run_machines(mariadb_server, prefect_server, tmp_path) as made:
+        yield made
 
 
 def find_all(worker: ServerProcess) -> list[psutil.Process]:
@@ -86,45 +99,69 @@ def send(processes: list[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-def test_a_run_of_a_machine_that_is_gone_is_run_again_elsewhere_while_it_has_retries(
-    machines: Machines, tmp_path: Path
-) -> None:
-    path = tmp_path / "told"
-    with machines.worker("one") as one:
-        run = machines.pool.run(machines.pool.deploy("write_row"), path=str(path))
-        wait_for_lines(path, "begin")
+@dataclass
+class Gone:
+    """What became homeless with a machine; another one lives.
+
+    Attributes:
+        machines: The machines.
+        retried: A run that may be tried again.
+        only_once: A run that may not.
+        waiting: A run that waited to be tried again.
+    """
+
+    machines: Machines
+    retried: UUID
+    only_once: UUID
+    waiting: UUID
+
+    def path(self, run: str) -> Path:
+        """Where a run tells what it does, by its name here."""
+        return self.machines.folder / f"{run}-told"
+
+
+@pytest.fixture(scope="module")
+def gone(
+    mariadb_server: servers.MariaDBServer,
+    prefect_server: servers.PrefectServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Gone]:
+    """Three runs of a machine of which all processes were killed."""
+    folder = tmp_path_factory.mktemp("gone")
+    with run_machines(mariadb_server, prefect_server, folder) as machines, machines.worker("one") as one:
+        pool = machines.pool
+        runs = {}
+        for name, flow in (("retried", "write_row"), ("only_once", "wait"), ("waiting", "fail_once")):
+            runs[name] = pool.run(pool.deploy(flow), path=str(folder / f"{name}-told"))
+            if name == "waiting":
+                pool.wait_for(runs[name], "AwaitingRetry")
+            else:
+                wait_for_lines(folder / f"{name}-told", "begin")
         with machines.worker("two"):
             send(find_all(one), signal.SIGKILL)
-            lines = wait_until(lambda: found if len(found := read_lines(path)) == 2 else None, "it begins again")
-            Path(f"{path}.go").touch()
-            machines.pool.wait_for(run, "Completed")
-    assert machines.pool.read(run).run_count == 2
+            gone = Gone(machines, **runs)
+            yield gone
+            Path(f"{gone.path('retried')}.go").touch()
+
+
+def test_a_run_of_a_machine_that_is_gone_is_run_again_elsewhere_while_it_has_retries(gone: Gone) -> None:
+    path, machines = gone.path("retried"), gone.machines
+    lines = wait_until(lambda: found if len(found := read_lines(path)) == 2 else None, "it begins again")
+    Path(f"{path}.go").touch()
+    machines.pool.wait_for(gone.retried, "Completed")
+    assert machines.pool.read(gone.retried).run_count == 2
     assert machines.read_rows() == [str(lines[1][1])]
 
 
-def test_a_run_of_a_machine_that_is_gone_is_crashed_when_it_has_no_retries(machines: Machines, tmp_path: Path) -> None:
-    path = tmp_path / "told"
-    with machines.worker("one") as one:
-        run = machines.pool.run(machines.pool.deploy("wait"), path=str(path))
-        wait_for_lines(path, "begin")
-        with machines.worker("two"):
-            send(find_all(one), signal.SIGKILL)
-            message = str(machines.pool.wait_for(run, "Crashed").message)
+def test_a_run_of_a_machine_that_is_gone_is_crashed_when_it_has_no_retries(gone: Gone) -> None:
+    message = str(gone.machines.pool.wait_for(gone.only_once, "Crashed").message)
     assert "its worker one" in message
     assert f"{LEASE_SECONDS} s" in message
 
 
-def test_a_run_that_waited_on_a_machine_that_is_gone_is_tried_again_elsewhere(
-    machines: Machines, tmp_path: Path
-) -> None:
-    path = tmp_path / "told"
-    with machines.worker("one") as one:
-        run = machines.pool.run(machines.pool.deploy("fail_once"), path=str(path))
-        machines.pool.wait_for(run, "AwaitingRetry")
-        with machines.worker("two"):
-            send(find_all(one), signal.SIGKILL)
-            machines.pool.wait_for(run, "Completed")
-    assert [what for what, _ in read_lines(path)] == ["attempt", "attempt"]
+def test_a_run_that_waited_on_a_machine_that_is_gone_is_tried_again_elsewhere(gone: Gone) -> None:
+    gone.machines.pool.wait_for(gone.waiting, "Completed")
+    assert [what for what, _ in read_lines(gone.path("waiting"))] == ["attempt", "attempt"]
 
 
 def test_a_machine_that_stood_still_finds_its_run_taken_and_writes_nothing(machines: Machines, tmp_path: Path) -> None:
