@@ -10,9 +10,10 @@ The token is Kleppmann's fencing token (How to do distributed locking, 2016), ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, NoReturn
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from db.leases import flow_run_lease
 
@@ -61,8 +62,17 @@ def check(connection: Connection) -> None:
         connection: In the transaction.
     """
     for held in _holds:
-        query: Any = select(flow_run_lease.c.token).where(flow_run_lease.c.flow_run_id == held.flow_run_id)
-        # The newest committed token, not that of the transaction's snapshot; it cannot change before the commit.
-        token = connection.scalar(query.with_for_update(read=True))
+        token = connection.scalar(_reading(), {"run": held.flow_run_id})
         if token not in (None, held.token):
             held.stop()
+
+
+# A run may commit by the thousand: to build the statement takes longer than to run it.
+@cache
+def _reading() -> Select[tuple[str]]:
+    """Give the statement that reads the token of the run `run`.
+
+    It sees the newest committed token, not that of the transaction's snapshot; it cannot change before the commit.
+    """
+    lease = flow_run_lease.c
+    return select(lease.token).where(lease.flow_run_id == bindparam("run")).with_for_update(read=True)

@@ -12,10 +12,11 @@ keeps saying so (`extend`); a row of which nobody has said so for a while has lo
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, Literal
 
-from sqlalchemy import Row, case, insert, select, update
+from sqlalchemy import Row, Update, bindparam, case, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -113,15 +114,7 @@ async def claim(session: AsyncSession, keys: Collection[str], owner: str) -> set
     table = mail_delivery
     now = datetime.now(UTC)
     claimed: CursorResult[Any] = await session.execute(  # type: ignore[assignment]
-        update(table)
-        .where(table.c.key.in_(keys), table.c.state == "pending")
-        .values(
-            state="sending",
-            claim=owner,
-            claimed_until=now + timedelta(seconds=CLAIM_SECONDS),
-            attempts=table.c.attempts + 1,
-            updated_at=now,
-        )
+        _claiming(), {"keys": list(keys), "owner": owner, "now": now, "until": now + timedelta(seconds=CLAIM_SECONDS)}
     )
     if claimed.rowcount == len(keys):
         return set(keys)
@@ -141,17 +134,10 @@ async def record(session: AsyncSession, ends: Mapping[str, tuple[State, str]], o
     """
     if not ends:
         return
-    table = mail_delivery
-    await session.execute(
-        update(table)
-        .where(table.c.key.in_(sorted(ends)), table.c.claim == owner, table.c.state.in_(["sending", "unknown"]))
-        .values(
-            state=case({key: state for key, (state, _) in ends.items()}, value=table.c.key),
-            answer=case({key: answer for key, (_, answer) in ends.items()}, value=table.c.key),
-            claimed_until=None,
-            updated_at=datetime.now(UTC),
-        )
-    )
+    values: dict[str, Any] = {"owner": owner, "now": datetime.now(UTC)}
+    for number, (key, (state, answer)) in enumerate(sorted(ends.items())):
+        values |= {f"mail_{number}": key, f"end_{number}": state, f"said_{number}": answer}
+    await session.execute(_recording(len(ends)), values)
 
 
 async def extend(session: AsyncSession, owner: str) -> None:
@@ -218,6 +204,43 @@ async def reopen(session: AsyncSession, keys: Sequence[str]) -> dict[str, Notice
     reopened = update(table).where(is_asked_for, table.c.state == "unknown")
     await session.execute(reopened.values(state="pending", updated_at=datetime.now(UTC)))
     return {key: Notice.from_json(row.arguments) for key, row in rows.items()}
+
+
+# Windows of mails are claimed and recorded by the hundred: to build their statements takes longer than to run them.
+@cache
+def _claiming() -> Update:
+    """Give the statement that claims the mails `keys`."""
+    table = mail_delivery
+    return (
+        update(table)
+        .where(table.c.key.in_(bindparam("keys", expanding=True)), table.c.state == "pending")
+        .values(
+            state="sending",
+            claim=bindparam("owner"),
+            claimed_until=bindparam("until", type_=table.c.claimed_until.type),
+            attempts=table.c.attempts + 1,
+            updated_at=bindparam("now", type_=table.c.updated_at.type),
+        )
+    )
+
+
+@lru_cache(maxsize=32)
+def _recording(number: int) -> Update:
+    """Give the statement that notes the ends of so many mails: `mail_0`, `end_0`, `said_0` and so on."""
+    table = mail_delivery
+    keys = [bindparam(f"mail_{place}", type_=table.c.key.type) for place in range(number)]
+    states = [(key, bindparam(f"end_{place}", type_=table.c.state.type)) for place, key in enumerate(keys)]
+    answers = [(key, bindparam(f"said_{place}", type_=table.c.answer.type)) for place, key in enumerate(keys)]
+    return (
+        update(table)
+        .where(table.c.key.in_(keys), table.c.claim == bindparam("owner"), table.c.state.in_(["sending", "unknown"]))
+        .values(
+            state=case(*states, value=table.c.key),
+            answer=case(*answers, value=table.c.key),
+            claimed_until=None,
+            updated_at=bindparam("now", type_=table.c.updated_at.type),
+        )
+    )
 
 
 def _check_key(key: str) -> str:
