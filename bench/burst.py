@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from celery import Celery
 from celery.result import AsyncResult
 from prefect.client.orchestration import get_client
@@ -120,8 +121,8 @@ class Servers:
 
     @contextmanager
     def workers(self, name: str = "first") -> Iterator[list[ServerProcess]]:
-        """Run a Celery worker as documented, and a flow worker."""
-        with self.system.celery_worker(name) as gateway, self.system.flow_worker(name) as flows:
+        """Run a Celery worker and a worker of the work pool, both as documented."""
+        with self.system.celery_worker(name) as gateway, self.system.warm_worker(name) as flows:
             yield [gateway, flows]
 
     def run(self, app: Celery, task_name: str, calls: int) -> Burst:
@@ -139,8 +140,7 @@ class Servers:
         with self.workers("killed") as workers:
             results = self._send(self.app, send_notification_task.name, calls)
             _wait_until(lambda: self.smtp.count_taken() - before >= calls // 3, "a third of the mails is out")
-            for worker in workers:
-                worker.kill()
+            _kill_all(workers)
         in_the_air = self._count_rows("sending")
         with self.workers("again"):
             self._wait(self.app, results, lambda: True)
@@ -185,6 +185,18 @@ class Servers:
     def _count_rows(self, state: str) -> int:
         statement = f"SELECT count(*) FROM `{self.database}`.mail_delivery WHERE state = '{state}'"
         return int(self.mariadb.execute(statement)[0][0])
+
+
+def _kill_all(workers: list[ServerProcess]) -> None:
+    """Kill workers and their children, also those that go on without their worker."""
+    parents = [psutil.Process(worker.pid) for worker in workers]
+    children = [child for parent in parents for child in parent.children(recursive=True)]
+    # Parents first: none finds out that its child is gone, none makes another one.
+    for process in [*parents, *children]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    for worker in workers:
+        worker.kill()
 
 
 def _wait_until(condition: Callable[[], bool], what: str) -> None:

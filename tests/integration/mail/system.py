@@ -16,6 +16,10 @@ from tests.servers.process import ServerProcess
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 POOL = "mail"
+# On SQLite, Prefect's server gets slower by more than it does at once.
+AT_ONCE = 4
+SET_DIRECTORY = "prefect.deployments.steps.set_working_directory"
+WARM_START_LIMIT = 120.0
 FLOWS = [
     "flows.mail.send_notification",
     "flows.mail.send_notifications",
@@ -92,13 +96,25 @@ class MailSystem:
             is_forked=True,
         )
 
+    def warm_worker(self, name: str) -> ServerProcess:
+        """The worker that is documented, which takes longer to start; not started yet."""
+        log = self.folder / f"worker-{name}.log"
+        return ServerProcess(
+            f"worker {name}",
+            [sys.executable, "-m", "workers", "--pool", POOL, "--name", name],
+            log=log,
+            is_ready=lambda: log.exists() and "started!" in log.read_text(errors="replace"),
+            environment=self.environment(),
+            start_limit=WARM_START_LIMIT,
+        )
+
     def prepare(self) -> None:
         """Migrate the application database and deploy the mail flows."""
         migrate = [sys.executable, "-m", "db", "migrate"]
         subprocess.run(migrate, check=True, env=self.environment(), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
         with self.prefect.client() as client:
             try:
-                client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+                client.create_work_pool(WorkPoolCreate(name=POOL, type="process", concurrency_limit=AT_ONCE))
             except ObjectAlreadyExists:
                 return
             for entrypoint in FLOWS:
@@ -108,5 +124,6 @@ class MailSystem:
                     name=flow.name,
                     entrypoint=entrypoint,
                     work_pool_name=POOL,
+                    pull_steps=[{SET_DIRECTORY: {"directory": str(REPOSITORY)}}],
                     parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
                 )
