@@ -82,7 +82,7 @@ class Gateway:
         self.app = app
         self.hostname = hostname
         self._taken: queue.SimpleQueue[FlowRequest | None] = queue.SimpleQueue()
-        self._collector = Collector()
+        self._collector = Collector(self._is_batch_under_way)
         self.consumer: Any = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -172,6 +172,9 @@ class Gateway:
             batch_id = str(uuid.uuid4())
             while not self._stopping.is_set() and not self._try_to_create_batch(requests, batch_id):
                 self._stopping.wait(RETRY_SECONDS)
+
+    def _is_batch_under_way(self, task_name: str) -> bool:
+        return self.follower is not None and self.follower.batches.is_under_way(task_name)
 
     def _try_to_create_batch(self, requests: list[FlowRequest], batch_id: str) -> bool:
         """Create the run of a batch, and say whether its calls are dealt with."""

@@ -1,6 +1,7 @@
 """From calls that arrived together to the flow run that runs them."""
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class FollowedBatch:
         runs_now: Whether the run was seen running.
         seen: The artifacts of outcomes that have been dealt with.
         silent_since: When the run's process was first missed, on the monotonic clock.
+        due: When the run is to begin, in seconds since 1970; None when that is at once.
     """
 
     id: str
@@ -45,11 +47,17 @@ class FollowedBatch:
     runs_now: bool = False
     seen: set[str] = field(default_factory=set)
     silent_since: float | None = None
+    due: int | None = None
 
     @property
     def key(self) -> str:
         """What the ledger calls it."""
         return f"{PREFIX}{self.id}"
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the run has begun or could."""
+        return self.runs_now or self.due is None or self.due <= time.time()
 
 
 class BatchCreation:
@@ -130,7 +138,7 @@ class BatchCreation:
             requests: The calls by key, with their new number of retries.
             due: When they are to run, in seconds since 1970.
         """
-        again = FollowedBatch(batch_id, batch.task, open=requests, members=list(requests))
+        again = FollowedBatch(batch_id, batch.task, open=requests, members=list(requests), due=due)
         self._ledger.claim(again.key, "")
         self._membership.join(again.key, again.members, coming_from=batch.key)
         again.run_id = self._runs.create_batch(batch_id, batch.task, [each.call for each in requests.values()], due=due)

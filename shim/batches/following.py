@@ -68,6 +68,10 @@ class BatchFollower:
         """Give the batches that are followed now."""
         return list(self._followed.values())
 
+    def is_under_way(self, task_name: str) -> bool:
+        """Tell whether a batch of a task is followed that is not only waiting for its time."""
+        return any(batch.task.name == task_name and batch.is_under_way for batch in self.snapshot())
+
     def follow(self, batch: FollowedBatch) -> None:
         """Follow a batch from now on."""
         self._followed[batch.key] = batch

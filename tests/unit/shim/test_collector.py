@@ -2,13 +2,21 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from shim import Batch
-from shim.batches.collector import LONGEST_IN_WAITS, MOST_BYTES, Collector
+from shim.batches.collector import (
+    LONGEST_BEHIND_IN_WAITS,
+    LONGEST_IN_WAITS,
+    MOST_BYTES,
+    PATIENCE_BEHIND,
+    Collector,
+)
 from shim.errors import ShimError
 from shim.intake import FlowRequest
 
@@ -54,24 +62,63 @@ def test_calls_of_different_tasks_are_kept_apart() -> None:
     assert all(len({call.name for call in calls}) == 1 for calls in taken)
 
 
-def test_calls_that_keep_coming_do_not_hold_the_first_one_for_ever() -> None:
-    collector = Collector()
+@contextmanager
+def trickle(collector: Collector) -> Iterator[None]:
+    """Have calls come in one after another."""
     stopped = threading.Event()
 
-    def trickle() -> None:
+    def add() -> None:
         while not stopped.wait(WAIT / 4):
             collector.add(request(size=1000))
 
-    thread = threading.Thread(target=trickle)
+    thread = threading.Thread(target=add)
     collector.add(request(size=1000))
-    began = time.monotonic()
     thread.start()
     try:
-        assert len(collector.take()) > 1
+        yield
     finally:
         stopped.set()
         thread.join()
+
+
+def test_calls_that_keep_coming_do_not_hold_the_first_one_for_ever() -> None:
+    collector = Collector()
+    began = time.monotonic()
+    with trickle(collector):
+        assert len(collector.take()) > 1
     assert time.monotonic() - began < WAIT * (LONGEST_IN_WAITS + 1)
+
+
+def test_while_an_earlier_batch_is_under_way_more_calls_are_gathered_but_not_for_ever() -> None:
+    collector = Collector(lambda _name: True)
+    began = time.monotonic()
+    with trickle(collector):
+        assert len(collector.take()) > 1
+    assert WAIT * (LONGEST_IN_WAITS + 1) < time.monotonic() - began < WAIT * (LONGEST_BEHIND_IN_WAITS + 1)
+
+
+def test_calls_that_are_held_go_out_soon_after_the_earlier_batch_has_ended() -> None:
+    ends = time.monotonic() + WAIT * (LONGEST_IN_WAITS + 1)
+    collector = Collector(lambda _name: time.monotonic() < ends)
+    with trickle(collector):
+        assert len(collector.take()) > 1
+    assert 0 <= time.monotonic() - ends < 2 * WAIT
+
+
+def test_a_call_that_stays_alone_waits_less_than_half_a_second_also_behind_an_earlier_batch() -> None:
+    collector = Collector(lambda _name: True)
+    began = time.monotonic()
+    collector.add(request())
+    assert len(collector.take()) == 1
+    assert WAIT < time.monotonic() - began < 0.5
+
+
+def test_only_batches_of_the_same_task_hold_calls_for_longer() -> None:
+    collector = Collector(lambda name: name == "another")
+    began = time.monotonic()
+    collector.add(request())
+    assert len(collector.take()) == 1
+    assert time.monotonic() - began < PATIENCE_BEHIND * WAIT
 
 
 def test_long_calls_make_a_batch_earlier() -> None:
