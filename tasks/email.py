@@ -33,7 +33,7 @@ FINAL = (MailRefused, MailUnknown, ValueError, TypeError)
 @shared_task(
     name="tasks.email.send_notification_task",
     flow="flows.mail.send_notification",
-    batch=Batch(flow="flows.mail.send_notifications", size=1_000),
+    batch=Batch(flow="flows.mail.send_notifications"),
     bind=True,
     max_retries=3,
     default_retry_delay=60,
@@ -70,7 +70,7 @@ def send_notification_task(
 @shared_task(
     name="tasks.email.send_status_update_task",
     flow="flows.mail.send_status_update",
-    batch=Batch(flow="flows.mail.send_status_updates", size=1_000),
+    batch=Batch(flow="flows.mail.send_status_updates"),
     bind=True,
     max_retries=3,
     default_retry_delay=60,
