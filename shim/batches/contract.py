@@ -15,9 +15,9 @@ class Batch:
         @shared_task(flow="flows.mail.send_notification", batch=Batch(flow="flows.mail.send_notifications"), ...)
 
     A batch is complete when it has `size` calls, when no other call came for `wait` seconds, or when its first call has
-    been held for four times as long. While an earlier batch of the task is under way, more is gathered: no other call for
-    twice as long (at most 0.5 s), the first one held for 15 times as long. A call that asks for what a batch cannot give (`eta`, `countdown`, limits of its
-    own) runs alone, in the task's own flow.
+    been held for four times as long. While an earlier batch of the task is under way, more is gathered: until no other
+    call came for twice as long (at most 0.5 s), or the first one has been held for 15 times as long. A call that asks
+    for what a batch cannot give (`eta`, `countdown`, limits of its own) runs alone, in the task's own flow.
 
     Attributes:
         flow: Dotted path of the flow that runs a batch.
