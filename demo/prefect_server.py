@@ -1,10 +1,11 @@
-"""`python -m demo.prefect_server …`: `prefect server start …`, for a server that keeps its data in SQLite.
+"""`python -m demo.prefect_server …`: `prefect server start …`, with less work, and without what goes wrong on SQLite.
 
-Two things are different. Writers wait for each other instead of failing: see `demo.one_writer`. And a thread of its own
-collects garbage, because such a server stands still for a minute now and then: the garbage collector, run by the thread
-of the event loop, resets a left cursor, for which it needs its connection; that connection's thread waits for SQLite's
-write lock; and who holds that lock needs the event loop. SQLite gives up after its timeout, and requests have failed
-meanwhile. When a thread of its own has to wait for a connection, nobody waits for it.
+Three things are different. Each JSON schema is checked once: see `demo.checked_schemas`. Writers to SQLite wait for
+each other instead of failing: see `demo.one_writer`. And a thread of its own collects garbage, because a server on
+SQLite stands still for a minute now and then: the garbage collector, run by the thread of the event loop, resets a
+left cursor, for which it needs its connection; that connection's thread waits for SQLite's write lock; and who holds
+that lock needs the event loop. SQLite gives up after its timeout, and requests have failed meanwhile. When a thread
+of its own has to wait for a connection, nobody waits for it.
 """
 
 import gc
@@ -26,9 +27,11 @@ def main() -> None:
     # Imported here: it takes seconds and leaves garbage.
     from prefect.cli import app
 
+    from demo.checked_schemas import check_schemas_once
     from demo.one_writer import let_writers_wait
 
     let_writers_wait()
+    check_schemas_once()
     sys.argv = ["prefect", "server", "start", *sys.argv[1:]]
     app()
 
