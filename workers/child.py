@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
 from prefect._internal.control_listener import configure_from_env
 from prefect._internal.metrics import RunMetrics
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, ServerDefaultResultStorage, State
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.engine import _drive_run_flow_result, handle_engine_signals
 from prefect.flow_engine import _load_flow_from_runtime_entrypoint, run_flow
@@ -34,11 +35,14 @@ from prefect.runner._workspace_supervisor import _hook_command, _restore_runner_
 from prefect.states import Failed
 from prefect.utilities.processutils import command_from_string, get_sys_executable, sanitize_subprocess_env
 
+from workers.answers import answer_default_result_storage
+from workers.entrypoints import note_what_can_be_shared
 from workers.errors import WorkerError
 from workers.lasting import begin_watches_later
 from workers.limits import limit_memory
 from workers.orders import Order
-from workers.surroundings import set_import_path, take_environment
+from workers.process_ids import tell_process_id
+from workers.surroundings import REPOSITORY, set_import_path, take_environment
 
 # An exit status like any other: the worker finds out by itself that the run is not its own any more.
 LEASE_LOST = 75
@@ -60,6 +64,9 @@ def carry_out(order: Order) -> int:
     if order.work == "hook":
         return execute_hook(**order.arguments)
     limit_memory(order.memory_limit)
+    if (answers := order.arguments["answers"]) is not None:
+        storage = ServerDefaultResultStorage.model_validate(answers)
+        answer_default_result_storage(storage.default_result_storage_block_id)
     deployment = order.arguments["deployment"]
     return execute_run(
         FlowRun.model_validate(order.arguments["flow_run"]),
@@ -67,6 +74,7 @@ def carry_out(order: Order) -> int:
         Path(order.arguments["workspace_root"]),
         Path(order.arguments["manifest"]),
         order.arguments["lease"],
+        shareable=Path(order.arguments["shareable"]),
     )
 
 
@@ -90,7 +98,13 @@ def execute_hook(kind: str, manifest: str, flow_run: str, state: str) -> int:
 
 
 def execute_run(
-    flow_run: FlowRun, deployment: DeploymentResponse | None, workspace_root: Path, manifest: Path, lease: str | None
+    flow_run: FlowRun,
+    deployment: DeploymentResponse | None,
+    workspace_root: Path,
+    manifest: Path,
+    lease: str | None,
+    *,
+    shareable: Path,
 ) -> int:
     """Prepare a run's code and run it.
 
@@ -100,6 +114,7 @@ def execute_run(
         workspace_root: The folder that the deployment's pull steps start in.
         manifest: Where to note what was prepared, for hooks that run later.
         lease: The token of the run's lease, if it has one.
+        shareable: Where to note a flow that could be imported before the fork.
 
     Returns:
         The exit status: 0 also for a run that failed, which its state tells.
@@ -131,30 +146,37 @@ def execute_run(
     os.chdir(workspace.working_directory)
     if command is not None:
         # The deployment's code wants an environment of its own: nothing of this process helps it.
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(flow_run.id, infrastructure_pid=str(os.getpid()))
         os.execvpe(words[0], words, environment)  # noqa: S606 - what the stock worker does
     take_environment(environment)
     set_import_path(workspace.working_directory, environment)
     if lease is not None:
         _hold(flow_run, lease)
-    return run_engine(flow_run, workspace.runtime_entrypoint)
+    return run_engine(flow_run, workspace.runtime_entrypoint, shareable)
 
 
-def run_engine(flow_run: FlowRun, entrypoint: str) -> int:
+def run_engine(flow_run: FlowRun, entrypoint: str, shareable: Path) -> int:
     """Import a flow and run it as Prefect's engine does as a program.
 
     Args:
         flow_run: The run.
         entrypoint: The flow.
+        shareable: Where to note a flow that could be imported before the fork.
 
     Returns:
         The exit status.
     """
     configure_from_env()
     begin_watches_later()
+    tell_process_id()
     with handle_engine_signals(flow_run.id):
         logger = flow_run_logger(flow_run)
+        # Other folders have modules of their own, and a file is run anew for each run.
+        is_ours = Path.cwd() == REPOSITORY and ".py:" not in entrypoint
         try:
-            flow = _load_flow_from_runtime_entrypoint(entrypoint)
+            with note_what_can_be_shared(entrypoint, shareable) if is_ours else nullcontext():
+                flow = _load_flow_from_runtime_entrypoint(entrypoint)
         except Exception as error:  # noqa: BLE001 - importing runs the deployment's code, which may raise anything
             return _fail(flow_run, f"The flow {entrypoint} could not be imported", error)
         with RunMetrics(flow_run, flow):

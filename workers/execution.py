@@ -47,6 +47,11 @@ class Execution:
         return self.folder / "manifest.json"
 
     @property
+    def shareable(self) -> Path:
+        """Where the run's process notes the entry point of a flow that can be imported before the fork."""
+        return self.folder / "shareable"
+
+    @property
     def directory(self) -> Path:
         """Where the run's process starts."""
         return self.configuration.working_dir or self.folder / "workspace"

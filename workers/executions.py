@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import anyio.abc
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, ServerDefaultResultStorage, State
 from prefect.logging.loggers import flow_run_logger
 from prefect.runner._cancellation_manager import CancellationManager
 from prefect.runner._control_channel import ControlChannel, ControlSignalStatus
@@ -31,6 +31,7 @@ from workers.execution import Execution, RunProcess
 from workers.fork_client import ForkedProcess, ForkServers
 from workers.leases import Leases
 from workers.orders import Order
+from workers.recent_reads import RecentReads
 from workers.records import Records
 from workers.settling import begins_again
 
@@ -62,6 +63,9 @@ class Executions:
         self._processes = ProcessManager(on_remove=self._forget)
         self._states = _States(client, leases)
         self._events = EventEmitter(runner_name=name, client=client)
+        self._read_result_storage = RecentReads[None, ServerDefaultResultStorage](
+            lambda _: client.read_server_default_result_storage()
+        )
         self._cancellations = CancellationManager(
             process_manager=self._processes,
             hook_runner=self,
@@ -132,6 +136,8 @@ class Executions:
             propose_submitting=False,
         )
         result = await executor.submit(task_status)
+        if execution.process is not None and execution.process.returncode == 0 and execution.shareable.exists():
+            execution.process.shared_flows.add(execution.shareable.read_text())
         # Its process ends before its hooks are run, which need what the run has.
         async with execution.cancellation:
             return result
@@ -196,6 +202,8 @@ class Executions:
                 "workspace_root": str(execution.directory),
                 "manifest": str(execution.manifest),
                 "lease": self._leases.find_token(execution.flow_run.id),
+                "answers": await self._find_answers(),
+                "shareable": str(execution.shareable),
             },
             environment=environment,
             directory=str(execution.directory),
@@ -206,6 +214,13 @@ class Executions:
         execution.process = await self._fork_servers.fork(order, None if record is None else record.note_process)
         execution.started.set()
         return execution.process
+
+    async def _find_answers(self) -> dict[str, Any] | None:
+        """Give what the run's process need not ask; None if the server could not be asked: then the process asks it."""
+        try:
+            return (await self._read_result_storage(None)).model_dump(mode="json")
+        except (httpx.HTTPError, RuntimeError, ValueError):
+            return None
 
     async def run_crashed_hooks(self, flow_run: FlowRun, state: State) -> None:
         """Run the `on_crashed` hooks of a run's flow in a process of their own."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,13 @@ class ForkedProcess:
     Attributes:
         pid: Its process id.
         returncode: Its exit status, negative for a signal; None while it runs.
+        shared_flows: Entry points that its fork server imports before it forks: see `workers.entrypoints`. The next
+            server begins without any, as its code is another.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, shared_flows: set[str]) -> None:
         self.pid = pid
+        self.shared_flows = shared_flows
         self.returncode: int | None = None
         self._ended = asyncio.Event()
         # Says when it ends even if its fork server cannot. None: it has ended already.
@@ -92,6 +96,7 @@ class ForkServer:
         self._ordered: dict[int, asyncio.Future[ForkedProcess]] = {}
         self._children: dict[int, ForkedProcess] = {}
         self._sources: dict[str, list[int]] = {}
+        self._shared_flows: set[str] = set()
         self._numbers = 0
         self._is_retired = False
 
@@ -150,7 +155,7 @@ class ForkServer:
         number = self._numbers
         answer: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         self._ordered[number] = answer
-        order_file = write_order(order)
+        order_file = write_order(replace(order, flows=sorted(self._shared_flows)))
         gate, opener = os.pipe()
         try:
             await self._send(self._channel, str(number).encode(), [order_file, gate])
@@ -232,12 +237,14 @@ class ForkServer:
                 # A child has none of them, but may find their locks held.
                 logger.warning("Modules of the flows start threads when imported: %s", ", ".join(message["threads"]))
             self._ready.set_result(None)
+        elif "sources" in message:
+            self._sources = message["sources"]
         elif "status" in message:
             process = self._children.pop(message["pid"], None)
             if process is not None:
                 process.end(message["status"])
         else:
-            process = self._children[message["pid"]] = ForkedProcess(message["pid"])
+            process = self._children[message["pid"]] = ForkedProcess(message["pid"], self._shared_flows)
             answer = self._ordered.get(message["number"])
             if answer is not None and not answer.done():
                 answer.set_result(process)

@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -89,7 +89,8 @@ def main() -> int:
     warm_up()
     gc.collect()
     gc.freeze()
-    order = serve(channel, take_environment)
+    flows = SharedFlows(channel, found_at_start)
+    order = serve(channel, take_environment, flows.load)
     if order is None:
         return 0
     end.status = 1
@@ -119,13 +120,48 @@ def preload(modules: list[str]) -> dict[str, str]:
     return failed
 
 
-def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]], None]) -> Order | None:
+class SharedFlows:
+    """Flows that are imported after the start, because a run has shown that they can be.
+
+    Args:
+        channel: The connection to the worker.
+        found_at_start: The modules that this program did not choose to import.
+    """
+
+    def __init__(self, channel: socket.socket, found_at_start: set[str]) -> None:
+        self._channel = channel
+        self._found_at_start = found_at_start
+        self._loaded: set[str] = set()
+
+    def load(self, entrypoints: Sequence[str]) -> None:
+        """Import those that have not been yet."""
+        from workers.entrypoints import load_entrypoint
+
+        new = [entrypoint for entrypoint in entrypoints if entrypoint not in self._loaded]
+        if not new:
+            return
+        for entrypoint in new:
+            self._loaded.add(entrypoint)
+            # What is wrong with it, its next run finds too, and says.
+            with suppress(Exception):
+                load_entrypoint(entrypoint)
+        _send(self._channel, {"sources": _list_sources(self._found_at_start)})
+        gc.collect()
+        gc.freeze()
+
+
+def serve(
+    channel: socket.socket,
+    take_environment: Callable[[Mapping[str, str]], None],
+    load_flows: Callable[[Sequence[str]], None],
+) -> Order | None:
     """Fork a child for each order until the worker has gone.
 
     Args:
         channel: The connection to the worker.
         take_environment: Takes an order's environment. Done before the fork, so that what is read from the environment
             is read once for all children that have the same.
+        load_flows: Imports an order's flows. Done before the fork, once for all children.
 
     Returns:
         In a child, what it has to do; in the server, None.
@@ -150,6 +186,7 @@ def serve(channel: socket.socket, take_environment: Callable[[Mapping[str, str]]
         with suppress(Exception):
             # What is wrong with it, the child finds too, and says.
             take_environment(order.environment)
+        load_flows(order.flows)
         sys.stdout.flush()
         sys.stderr.flush()
         pid = os.fork()
@@ -197,9 +234,11 @@ def _send(channel: socket.socket, message: dict[str, object]) -> None:
 def _list_sources(before: set[str]) -> dict[str, list[int]]:
     """Give the files of the suite's own that were imported, with what tells whether they have changed since."""
     files = {}
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if name in before or not path or path.startswith((sys.prefix, sys.base_prefix)):
+    # Only here: the module imports Prefect.
+    from workers.surroundings import find_module_files
+
+    for name, path in find_module_files().items():
+        if name in before or path.startswith((sys.prefix, sys.base_prefix)):
             continue
         with suppress(OSError):
             status = Path(path).stat()

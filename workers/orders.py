@@ -8,7 +8,7 @@ ends before it has done anything.
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Order:
         directory: Its working directory at first.
         shows_output: Whether what it writes appears among the worker's output.
         memory_limit: Bytes of memory of its own that it may take; None for no limit.
+        flows: Entry points that the fork server is to import before the fork: see `workers.entrypoints`.
     """
 
     work: str
@@ -36,6 +37,7 @@ class Order:
     directory: str
     shows_output: bool = True
     memory_limit: int | None = None
+    flows: Sequence[str] = ()
 
 
 def write_order(order: Order) -> int:

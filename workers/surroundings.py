@@ -59,10 +59,16 @@ def set_import_path(directory: Path, environment: Mapping[str, str]) -> None:
     """
     named = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = list(dict.fromkeys([str(directory), *named, *INTERPRETER_PATH]))
-    for name, module in list(sys.modules.items()):
-        path = getattr(module, "__file__", None)
-        if path and _is_own(path) and _find_provider(name.partition(".")[0]) != REPOSITORY:
+    for name, path in find_module_files().items():
+        if _is_own(path) and _find_provider(name.partition(".")[0]) != REPOSITORY:
             del sys.modules[name]
+
+
+def find_module_files() -> dict[str, str]:
+    """Give the files of all imported modules, by their names."""
+    # Not by asking the modules: some import others when they are asked for what they do not have.
+    files = {name: getattr(module, "__dict__", {}).get("__file__") for name, module in list(sys.modules.items())}
+    return {name: path for name, path in files.items() if path}
 
 
 def _is_own(path: str) -> bool:

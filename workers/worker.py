@@ -28,6 +28,7 @@ from workers.lost_runs import LostRuns
 from workers.notices import Notices, look_for_cancelling
 from workers.pace import Pace
 from workers.preloading import find_flow_modules
+from workers.process_ids import leave_process_ids
 from workers.recent_reads import share_recent_reads
 from workers.records import Records, find_folder
 from workers.settling import begins_again
@@ -69,6 +70,7 @@ class WarmWorker(ProcessWorker):
         self._leases = Leases(self.name, lambda: self.work_pool.id, self._end_lost_soon)
         self._lost: LostRuns | None = None
         self._finishing: set[UUID] = set()
+        self._with_command: set[UUID] = set()
 
     async def start(
         self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
@@ -98,6 +100,7 @@ class WarmWorker(ProcessWorker):
             await self._fork_servers.ensure()
             await super().__aenter__()
             share_recent_reads(self.client)
+            leave_process_ids(self.client, lambda flow_run_id: flow_run_id not in self._with_command)
             self._records = Records(find_folder(self._work_pool_name))
             self._executions = Executions(self.client, self._fork_servers, self._records, self._leases, self.name)
             await self._executions.__aenter__()
@@ -147,7 +150,11 @@ class WarmWorker(ProcessWorker):
         if self._executions is None:
             raise RuntimeError("the worker has not been entered as a context manager")
         if configuration.has_own_command:
-            return await super().run(flow_run, configuration, task_status)
+            self._with_command.add(flow_run.id)
+            try:
+                return await super().run(flow_run, configuration, task_status)
+            finally:
+                self._with_command.discard(flow_run.id)
         with self._executions.prepare(flow_run, configuration) as execution:
             limit = asyncio.create_task(enforce_time_limit(self.client, self._executions, execution))
             try:
@@ -170,9 +177,9 @@ class WarmWorker(ProcessWorker):
         if self._is_draining.is_set():
             return []
         async with self._polling:
-            self._pace.note_poll()
             try:
-                return await super().get_and_submit_flow_runs()
+                with self._pace.note_poll():
+                    return await super().get_and_submit_flow_runs()
             except httpx.TransportError as error:
                 self._log_outage(error)
             except httpx.HTTPStatusError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, task
 
 POLL = 0.05
+IMPORTED_BY = os.getpid()
 
 
 def tell(path: str, what: str) -> None:
@@ -37,6 +38,7 @@ async def describe(path: str) -> None:
                 "timezone": time.tzname[0],
                 "pid": os.getpid(),
                 "parent": os.getppid(),
+                "imported_by": IMPORTED_BY,
             }
         )
     )

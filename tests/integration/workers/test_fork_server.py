@@ -58,6 +58,32 @@ async def test_a_changed_file_brings_a_new_server(servers: ForkServers, tmp_path
     await wait_until_async(lambda: not psutil.pid_exists(first.pid), "the old server ends")
 
 
+async def test_a_changed_file_of_a_flow_that_was_imported_later_brings_a_new_server(
+    servers: ForkServers, tmp_path: Path
+) -> None:
+    later = tmp_path / "later.py"
+    later.write_text("FLOW = 1\n")
+    first = await servers.ensure()
+    process = await servers.fork(make_order(tmp_path))
+    process.shared_flows.add("later.FLOW")
+    assert (await servers.fork(make_order(tmp_path))).shared_flows == {"later.FLOW"}
+    assert await servers.ensure() is first
+    later.write_text("FLOW = 2  # changed\n")
+    assert (await servers.ensure()).pid != first.pid
+    assert (await servers.fork(make_order(tmp_path))).shared_flows == set()
+
+
+async def test_a_flow_that_cannot_be_imported_later_does_not_stop_the_server(
+    servers: ForkServers, tmp_path: Path
+) -> None:
+    (tmp_path / "later.py").write_text("raise RuntimeError('not today')\n")
+    first = await servers.ensure()
+    (await servers.fork(make_order(tmp_path))).shared_flows.add("later.FLOW")
+    async with asyncio.timeout(60):
+        assert await (await servers.fork(make_order(tmp_path))).wait() == 1
+    assert await servers.ensure() is first
+
+
 async def test_a_server_with_children_ends_after_them(servers: ForkServers, tmp_path: Path) -> None:
     fifo = tmp_path / "manifest"
     os.mkfifo(fifo)

@@ -5,8 +5,11 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from settings import REPOSITORY
 from tests.integration.workers.system import Pool, read_lines, wait_for_lines
@@ -66,6 +69,51 @@ def test_a_deployment_with_several_pull_steps_has_them_all_run(pool: Pool, tmp_p
     pool.wait_for(run, "Completed")
     assert (tmp_path / "pulled").exists()
     assert json.loads((tmp_path / "told").read_text())["directory"] == str(REPOSITORY)
+
+
+def test_a_flow_that_no_file_names_is_imported_once_for_later_runs(pool: Pool, tmp_path: Path) -> None:
+    deployment, path = pool.deploy("describe"), tmp_path / "told"
+
+    def is_shared() -> bool:
+        pool.wait_for(pool.run(deployment, path=str(path)), "Completed")
+        told = json.loads(path.read_text())
+        assert told["imported_by"] in (told["pid"], told["parent"])
+        return bool(told["imported_by"] == told["parent"])
+
+    wait_until(is_shared, "a run has the module of its fork server")
+
+
+def test_a_flow_whose_module_starts_a_thread_is_imported_by_each_run(pool: Pool, tmp_path: Path) -> None:
+    deployment, path = pool.deploy("tests.integration.workers.threaded_flows.describe"), tmp_path / "told"
+    for _ in range(2):
+        pool.wait_for(pool.run(deployment, path=str(path)), "Completed")
+        told = json.loads(path.read_text())
+        wait_until(lambda pid=told["pid"]: not psutil.pid_exists(pid), "the run's process ended")
+        assert told["imported_by"] == told["pid"]
+
+
+def test_the_server_knows_the_process_of_a_run(pool: Pool, tmp_path: Path) -> None:
+    run = pool.run(pool.deploy("describe"), path=str(tmp_path / "told"))
+    pool.wait_for(run, "Completed")
+    assert pool.read(run).infrastructure_pid == str(json.loads((tmp_path / "told").read_text())["pid"])
+
+
+def test_results_go_to_the_storage_that_the_server_has_as_its_default(pool: Pool, tmp_path: Path) -> None:
+    deployment = pool.deploy("add")
+    folder = tmp_path / "results"
+    with pool.client() as client, temporary_settings({PREFECT_API_URL: pool.prefect.api_url}):
+        block = LocalFileSystem(basepath=str(folder)).save(f"results-{uuid4().hex[:8]}", _sync=True)
+        client.update_server_default_result_storage(block)
+        try:
+
+            def holds_results() -> bool:
+                # The worker asks for the default at most every two seconds.
+                pool.wait_for(pool.run(deployment, path=str(tmp_path / "told"), number=1), "Completed")
+                return folder.exists() and any(folder.iterdir())
+
+            wait_until(holds_results, "a run's result is in the folder")
+        finally:
+            client.clear_server_default_result_storage()
 
 
 def test_what_a_run_prints_is_in_its_log(pool: Pool, tmp_path: Path) -> None:
