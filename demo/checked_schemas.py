@@ -17,7 +17,7 @@ MOST_SCHEMAS = 1000
 
 def check_schemas_once() -> None:
     """Have the server in this process check schemas that it has found valid no more."""
-    validation._VALIDATOR.check_schema = staticmethod(remember_valid(validation._VALIDATOR.check_schema))  # type: ignore[method-assign,assignment]
+    validation._VALIDATOR.check_schema = staticmethod(remember_valid(validation._VALIDATOR.check_schema))
 
 
 def remember_valid(check: Callable[..., None]) -> Callable[..., None]:

@@ -1,5 +1,6 @@
-"""Settings of Prefect's clients in the processes of runs, which the worker finds out once for all of them."""
+"""Settings of Prefect in the processes of runs, which the worker finds out once for all of them."""
 
+import sys
 from contextlib import suppress
 from uuid import uuid4
 
@@ -8,6 +9,15 @@ from prefect.client.orchestration import get_client
 
 # Prefect's clients ask for a token before their first change, and do without when this is the answer.
 NO_TOKENS = 422
+
+
+def find_log_settings() -> dict[str, str]:
+    """Give variables that spare runs the search for what is to be coloured, where nobody sees colours.
+
+    Returns:
+        Names and values.
+    """
+    return {} if sys.stderr.isatty() else {"PREFECT_LOGGING_COLORS": "false"}
 
 
 async def find_client_settings() -> dict[str, str]:

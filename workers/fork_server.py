@@ -83,10 +83,11 @@ def main() -> int:
     _send(channel, {"ready": _list_sources(found_at_start), "failed": failed, "threads": threads})
     # Only here: the module imports Prefect.
     from workers.child import carry_out
-    from workers.surroundings import take_environment
+    from workers.surroundings import own_modules, take_environment
     from workers.warm_up import warm_up
 
     warm_up()
+    own_modules.note()
     gc.collect()
     gc.freeze()
     flows = SharedFlows(channel, found_at_start)
@@ -136,6 +137,7 @@ class SharedFlows:
     def load(self, entrypoints: Sequence[str]) -> None:
         """Import those that have not been yet."""
         from workers.entrypoints import load_entrypoint
+        from workers.surroundings import own_modules
 
         new = [entrypoint for entrypoint in entrypoints if entrypoint not in self._loaded]
         if not new:
@@ -146,6 +148,7 @@ class SharedFlows:
             with suppress(Exception):
                 load_entrypoint(entrypoint)
         _send(self._channel, {"sources": _list_sources(self._found_at_start)})
+        own_modules.note()
         gc.collect()
         gc.freeze()
 
@@ -235,10 +238,11 @@ def _list_sources(before: set[str]) -> dict[str, list[int]]:
     """Give the files of the suite's own that were imported, with what tells whether they have changed since."""
     files = {}
     # Only here: the module imports Prefect.
-    from workers.surroundings import find_module_files
+    from workers.surroundings import find_file
 
-    for name, path in find_module_files().items():
-        if name in before or path.startswith((sys.prefix, sys.base_prefix)):
+    for name in list(sys.modules):
+        path = find_file(name)
+        if name in before or not path or path.startswith((sys.prefix, sys.base_prefix)):
             continue
         with suppress(OSError):
             status = Path(path).stat()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from prefect.context import refresh_global_settings_context
@@ -59,16 +60,44 @@ def set_import_path(directory: Path, environment: Mapping[str, str]) -> None:
     """
     named = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.path[:] = list(dict.fromkeys([str(directory), *named, *INTERPRETER_PATH]))
-    for name, path in find_module_files().items():
-        if _is_own(path) and _find_provider(name.partition(".")[0]) != REPOSITORY:
-            del sys.modules[name]
+    for name in own_modules.find():
+        if _find_provider(name.partition(".")[0]) != REPOSITORY:
+            sys.modules.pop(name, None)
 
 
-def find_module_files() -> dict[str, str]:
-    """Give the files of all imported modules, by their names."""
-    # Not by asking the modules: some import others when they are asked for what they do not have.
-    files = {name: getattr(module, "__dict__", {}).get("__file__") for name, module in list(sys.modules.items())}
-    return {name: path for name, path in files.items() if path}
+def find_file(module: str) -> str | None:
+    """Give the file of an imported module; None if it has none."""
+    # Not by asking the module: some import others when they are asked for what they do not have.
+    path: str | None = getattr(sys.modules[module], "__dict__", {}).get("__file__")
+    return path
+
+
+class OwnModules:
+    """Which of the imported modules belong to this checkout.
+
+    To be noted before the fork: for a child, to look at each module, or just at its name, is to copy its memory.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._counted = 0
+
+    def note(self) -> None:
+        """Look at the modules that were imported since this was called the last time."""
+        self._names += self._find_new()
+        self._counted = len(sys.modules)
+
+    def find(self) -> list[str]:
+        """Give the modules' names."""
+        return [*self._names, *self._find_new()]
+
+    def _find_new(self) -> list[str]:
+        # The last ones of the dictionary, which keeps their order.
+        new = list(islice(reversed(sys.modules), max(0, len(sys.modules) - self._counted)))
+        return [name for name in new if (path := find_file(name)) and _is_own(path)]
+
+
+own_modules = OwnModules()
 
 
 def _is_own(path: str) -> bool:

@@ -18,7 +18,7 @@ from prefect.workers.base import BaseWorkerResult
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from workers.admission import admit
-from workers.client_settings import find_client_settings
+from workers.client_settings import find_client_settings, find_log_settings
 from workers.configuration import Configuration, Limits, write_settings
 from workers.endings import end_gracefully, end_lost, enforce_time_limit, explain_memory_limit
 from workers.executions import Executions
@@ -94,7 +94,7 @@ class WarmWorker(ProcessWorker):
 
     async def __aenter__(self) -> Self:
         self._name_lock = await admit(self._work_pool_name, self.name, self.type)
-        settings = await find_client_settings()
+        settings = {**find_log_settings(), **await find_client_settings()}
         self._fork_servers = ForkServers(find_flow_modules(), {**settings, **os.environ, **write_settings()})
         try:
             await self._fork_servers.ensure()
