@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cache
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 
 from prefect.context import refresh_global_settings_context
@@ -80,20 +80,20 @@ class OwnModules:
 
     def __init__(self) -> None:
         self._names: list[str] = []
-        self._counted = 0
+        self._newest: str | None = None
 
     def note(self) -> None:
         """Look at the modules that were imported since this was called the last time."""
         self._names += self._find_new()
-        self._counted = len(sys.modules)
+        self._newest = next(reversed(sys.modules), None)
 
     def find(self) -> list[str]:
         """Give the modules' names."""
         return [*self._names, *self._find_new()]
 
     def _find_new(self) -> list[str]:
-        # The last ones of the dictionary, which keeps their order.
-        new = list(islice(reversed(sys.modules), max(0, len(sys.modules) - self._counted)))
+        # The last ones of the dictionary, which keeps their order; their number may be less than what has been added.
+        new = list(takewhile(lambda name: name != self._newest, reversed(sys.modules)))
         return [name for name in new if (path := find_file(name)) and _is_own(path)]
 
 
