@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from jsonschema import SchemaError
+from jsonschema import SchemaError  # type: ignore[import-untyped]
 from prefect.utilities.schema_tools import is_valid_schema, validate, validation
 from prefect.utilities.schema_tools.validation import ValidationError
 
