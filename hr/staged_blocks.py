@@ -88,7 +88,7 @@ class StagedBlocks:
         """
         fresh, numbers = list[Sequence[Any]](), list[int]()
         blocks = list[int | None]()
-        # What some drivers give instead of tuples looks like them and is told in no other form.
+        # Some drivers' rows only look like tuples.
         tuples = list[tuple[Any, ...]](map(tuple, rows))
         start = 0
         for end in _block_ends(tuples):

@@ -1,5 +1,7 @@
 """Staged employees are used again by the next replication, as long as the source says the same of them."""
 
+import asyncio
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +153,44 @@ async def test_staging_that_broke_off_is_taken_up_where_it_was(app_database: Dat
         after = await numbers(app_database)
     assert set(after) == set(PEOPLE)
     assert {person: after[person] for person in before} == before
+
+
+async def test_staging_that_cannot_begin_leaves_no_reading_of_the_source_behind(
+    app_database: Database, hris: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unprepared(Exception):
+        pass
+
+    async def fail(*_: Any) -> None:
+        # The source has been asked by now.
+        await asyncio.sleep(0)
+        raise Unprepared
+
+    replication = plan(app_database, hris, chunk_rows=7)
+    async with begin(replication):
+        monkeypatch.setattr(staged_blocks.StagedBlocks, "begin", fail)
+        with pytest.raises(Unprepared):
+            await stage_entity(replication, "employee", no_progress)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        monkeypatch.undo()
+        await stage_entity(replication, "employee", no_progress)
+    assert set(await numbers(app_database)) == set(PEOPLE)
+
+
+async def test_the_garbage_collector_is_as_it_was_after_staging_broke_off(app_database: Database, hris: Path) -> None:
+    seen = set[tuple[int, int, int]]()
+
+    async def interrupt(_entity: str, _rows: int) -> None:
+        seen.add(gc.get_threshold())
+        raise RuntimeError("interrupted")
+
+    before = gc.get_threshold()
+    replication = plan(app_database, hris, chunk_rows=16)
+    async with begin(replication):
+        with pytest.raises(RuntimeError, match="interrupted"):
+            await stage_entity(replication, "employee", interrupt)
+    assert before not in seen
+    assert gc.get_threshold() == before
 
 
 async def test_who_is_changed_by_hand_after_the_comparison_is_put_right_by_the_next_replication(
