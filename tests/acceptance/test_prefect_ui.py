@@ -20,6 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from db import migrate
 from db.maria_database import database
 from deployments.deploy import WORK_POOL, deploy_all
+from tests import servers
 from tests.servers import PrefectServer
 from tests.servers.prefect_worker import prefect_worker
 from tests.servers.process import find_program
@@ -98,6 +99,13 @@ class Page:
     def picture(self, name: str) -> None:
         """Take a picture of the window."""
         self.browser.save_screenshot(str(self.pictures / f"{name}.png"))
+
+
+@pytest.fixture
+def prefect_server() -> Iterator[PrefectServer]:
+    """A server of its own, whose pages show the suite's deployments only."""
+    with servers.prefect_server() as server:
+        yield server
 
 
 @pytest.fixture
