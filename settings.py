@@ -133,11 +133,11 @@ class Settings(BaseSettings):
         examples=["Africa/Cairo"],
     )
     replication_chunk_rows: int = Field(
-        20_000,
+        10_000,
         ge=100,
         le=1_000_000,
         description="Rows read from the HRIS and staged at a time; bounds the memory of a replication.",
-        examples=["20000"],
+        examples=["10000"],
     )
     replication_max_deactivated_share: Share = Field(
         0.2,

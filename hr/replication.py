@@ -66,7 +66,7 @@ class Replication:
     hris: Database
     mapping_file: MappingFile
     bounds: Bounds
-    chunk_rows: int = 20_000
+    chunk_rows: int = 10_000
     admin_id: str | None = None
 
     @property
