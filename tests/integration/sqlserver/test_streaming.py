@@ -120,9 +120,14 @@ async def test_a_server_that_hangs_does_not_hold_up_who_no_longer_waits(
     def is_connected() -> bool:
         return database in {each["database"] for each in sql_server.sessions()}
 
+    def count_statements() -> int:
+        return sum(EMPLOYEES in statement for statement in sql_server.statements())
+
+    before = count_statements()
     async with aclosing(source.read("employee", CHUNK_ROWS)) as chunks:
         reading = asyncio.ensure_future(anext(chunks))
-        await asyncio.to_thread(wait_until, is_connected, "the reader is connected")
+        # Not before: a login that is under way cannot be stopped, and takes until its timeout.
+        await asyncio.to_thread(wait_until, lambda: count_statements() > before, "the statement is under way")
         os.kill(sql_server.pid, signal.SIGSTOP)
         try:
             reading.cancel()
