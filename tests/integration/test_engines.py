@@ -66,9 +66,11 @@ def test_loops_one_after_another_work(runs: list[Callable[[], object]]) -> None:
 
 @on_both_databases
 def test_one_engine_is_kept_however_many_loops_there_were() -> None:
+    # Other tests' threads may have loops that still run.
+    others = sum(not loop.is_closed() for loop in database._engines)
     for _ in range(50):
         asyncio.run(read_one())
-    assert len(database._engines) <= 1
+    assert len(database._engines) <= others + 1
 
 
 def test_200_loops_that_never_dispose_leave_no_connection_on_the_server(
