@@ -14,13 +14,15 @@ class GatewayCelery(Celery):  # type: ignore[misc]  # Celery has no annotations
     Takes the arguments of `celery.Celery`.
     """
 
+    amqp_cls = "shim.broker:AMQP"
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Named, not imported: only a worker loads the gateway, and Prefect with it.
         self.steps["worker"].add("shim.gateway:GatewayStep")
         self.on_after_finalize.connect(_complete, sender=self)
 
-    @cached_property
+    @cached_property  # type: ignore[untyped-decorator]
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         """The worker class that `celery worker` starts."""
         return self.subclass_with_self("shim.worker:GatewayWorker")
