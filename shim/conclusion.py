@@ -1,5 +1,6 @@
 """What an attempt tells Prefect when it ends: whether and when another one follows, and its outcome for Celery."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from celery import states
@@ -48,7 +49,7 @@ def outcome_artifact(outcome: Outcome, flow_run: "FlowRun") -> "ArtifactCreate":
     return ArtifactCreate(
         type=OUTCOME_ARTIFACT,
         description=f"Attempt {flow_run.run_count}: {outcome.state}",
-        data=outcome.encode(),
+        data=replace(outcome, attempt=flow_run.run_count).encode(),
         flow_run_id=flow_run.id,
     )
 

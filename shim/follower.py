@@ -27,6 +27,7 @@ from shim.errors import RunFailed
 from shim.intake import FlowRequest
 from shim.ledger import LEASE_SECONDS, Ledger
 from shim.outcome import Outcome
+from shim.repetition import begins_again
 from shim.runs import FINAL, PAGE
 
 logger = logging.getLogger(__name__)
@@ -282,7 +283,7 @@ class Follower:
         elif run["state_type"] == "SCHEDULED":
             call.runs_now = False
             report.retrying(call.request, outcome, f"flow run is {run['state_name']}")
-        elif run["state_type"] == "CRASHED" and self._runs_again(call, run):
+        elif begins_again(self.runs, call.request, run, outcome):
             call.runs_now = False
         elif not self.ledger.claim(call.key, call.run_id):
             self._forget(call)
@@ -291,20 +292,6 @@ class Follower:
             if not answered:
                 report.ended(call.request, run, outcome)
             self._finish(call)
-
-    def _runs_again(self, call: Followed, run: dict[str, Any]) -> bool:
-        """Have a run whose process was lost executed again if the task asks for it, and say whether it does."""
-        task = call.request.task
-        reason = f"The process was lost ({run['state']['message']}); the task is run again."
-        retries = (call.request.request_dict.get("retries") or 0) + run["run_count"] - 1
-        if task.retry_on_worker_lost and (task.max_retries is None or retries < task.max_retries):
-            report.retrying(call.request, Outcome(states.RETRY, report.worker_lost(run)), reason)
-            self.runs.run_again(call.run_id, task.default_retry_delay, reason)
-            return True
-        if task.acks_late and task.reject_on_worker_lost:
-            self.runs.run_again(call.run_id, 0, reason)
-            return True
-        return False
 
 
 def _pages(items: list[Any]) -> Iterator[list[Any]]:

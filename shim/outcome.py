@@ -21,12 +21,14 @@ class Outcome:
         value: What the body returned, or the exception that ended it.
         traceback: The exception's traceback as text.
         children: The results of the tasks that the body called, as Celery's tuples.
+        attempt: The attempt's number, from 1 on; 0 where it is not known.
     """
 
     state: str
     value: Any
     traceback: str | None = None
     children: list[Any] = field(default_factory=list)
+    attempt: int = 0
 
     @property
     def error(self) -> Exception | None:
@@ -50,16 +52,15 @@ class Outcome:
         """
         error = self.error
         carried = {"value": self.value} if error is None else {"error": encode_error(error)}
-        return dumps(  # type: ignore[no-any-return]
-            {"state": self.state, "traceback": self.traceback, "children": self.children, **carried}
-        )
+        said = {"state": self.state, "traceback": self.traceback, "children": self.children, "attempt": self.attempt}
+        return dumps({**said, **carried})  # type: ignore[no-any-return]
 
     @classmethod
     def decode(cls, text: str) -> Self:
         """Read what `encode` wrote; an exception becomes one of the same name, module and arguments."""
         carried = loads(text)
         value = decode_error(carried["error"]) if "error" in carried else carried["value"]
-        return cls(carried["state"], value, carried["traceback"], carried["children"])
+        return cls(carried["state"], value, carried["traceback"], carried["children"], carried.get("attempt", 0))
 
     def child_results(self, app: Any) -> list[AsyncResult]:
         """Give the results of the tasks that the body called."""

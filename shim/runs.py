@@ -19,6 +19,8 @@ from shim.task import FlowTask
 DEFAULT_API_URL = "http://127.0.0.1:4200/api"
 # The server gives at most 200 objects an answer.
 PAGE = 200
+# Prefect's names for who begins the next attempt: the process of the one before, or any worker.
+IN_PROCESS, RESCHEDULED = "in_process", "reschedule"
 FINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 DEPLOYMENTS_VALID_SECONDS = 60.0
 DEPLOYMENTS_ASKED_AGAIN_SECONDS = 3.0
@@ -125,7 +127,7 @@ class Runs:
         return answer["status"] == "ACCEPT" or (answer["state"] or {}).get("type") == "CANCELLED"
 
     def run_again(self, run_id: str, delay: float, reason: str) -> None:
-        """Have a run that ended without an outcome executed again.
+        """Have a run that ended without an outcome executed again, by any worker; two requests, or three.
 
         Args:
             run_id: The flow run's id.
@@ -134,8 +136,17 @@ class Runs:
         """
         due = datetime.now(UTC) + timedelta(seconds=delay)
         details = {"scheduled_time": due.isoformat()}
+        self._free_from_process(UUID(run_id))
         state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": reason, "state_details": details}
         self._send("/flow_runs/{id}/set_state", {"state": state, "force": True}, id=run_id)
+
+    def _free_from_process(self, run_id: UUID) -> None:
+        """Have the server give the run to workers: one that was retried in its process before is kept from them."""
+        policy = self._client.read_flow_run(run_id).empirical_policy
+        self.requests += 1
+        if policy.retry_type == IN_PROCESS:
+            self._client.update_flow_run(run_id, empirical_policy=policy.model_copy(update={"retry_type": RESCHEDULED}))
+            self.requests += 1
 
     @staticmethod
     def url(run_id: str) -> str | None:

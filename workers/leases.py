@@ -8,6 +8,7 @@ such a database serves one machine, on which records do the same (`workers.recor
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -52,6 +53,7 @@ class Leases:
         self._is_kept = database.url.get_backend_name() == "mysql"
         self._tokens: dict[UUID, str] = {}
         self._lost: set[UUID] = set()
+        self._unwritten: set[UUID] = set()
         self._is_away = False
 
     @property
@@ -79,11 +81,14 @@ class Leases:
         if not self._is_kept:
             return True
         holder, token = self._holder, self._tokens.get(flow_run_id) or str(uuid4())
-        is_taken = await self._ask(lambda session: repository.take(session, holder, str(flow_run_id), token), True)
-        if is_taken:
-            self._lost.discard(flow_run_id)
-            self._tokens[flow_run_id] = token
-        return is_taken
+        is_taken = await self._ask(lambda session: repository.take(session, holder, str(flow_run_id), token), None)
+        if is_taken is False:
+            return False
+        self._lost.discard(flow_run_id)
+        self._tokens[flow_run_id] = token
+        if is_taken is None:
+            self._unwritten.add(flow_run_id)
+        return True
 
     def adopt(self, flow_run_id: UUID, token: str) -> None:
         """Keep the lease of a run whose worker has died on this machine.
@@ -101,6 +106,7 @@ class Leases:
 
     async def is_lost(self, flow_run_id: UUID) -> bool:
         """Ask whether somebody else has taken a run over."""
+        await self._take_unwritten()
         token = self._tokens.get(flow_run_id)
         if flow_run_id in self._lost or token is None:
             return flow_run_id in self._lost
@@ -113,6 +119,7 @@ class Leases:
         """Leave a run whose process has ended to whoever takes it next."""
         token = self._tokens.pop(flow_run_id, None)
         self._lost.discard(flow_run_id)
+        self._unwritten.discard(flow_run_id)
         if token is not None:
             await self._ask(lambda session: repository.release(session, str(flow_run_id), token), None)
 
@@ -124,7 +131,8 @@ class Leases:
 
     async def renew(self) -> None:
         """Renew all leases, and tell of those that were lost."""
-        tokens = {str(run): token for run, token in self._tokens.items()}
+        await self._take_unwritten()
+        tokens = {str(run): token for run, token in self._tokens.items() if run not in self._unwritten}
         if not tokens:
             return
         holder = self._holder
@@ -132,6 +140,19 @@ class Leases:
             # It may have been released meanwhile.
             if self._tokens.get(UUID(lost)) == tokens[lost]:
                 self._note_lost(UUID(lost))
+
+    async def _take_unwritten(self) -> None:
+        """Take the runs that began while the database was away; to renew would be to lose those that had a lease."""
+        for run in list(self._unwritten):
+            holder, token = self._holder, self._tokens[run]
+            is_taken = await self._ask(partial(repository.take, holder=holder, flow_run_id=str(run), token=token), None)
+            if is_taken is None:
+                return
+            # It may have been released meanwhile.
+            if self._tokens.get(run) == token:
+                self._unwritten.discard(run)
+                if not is_taken:
+                    self._note_lost(run)
 
     async def take_over_expired(self) -> list[ExpiredLease]:
         """Take the runs of the work pool whose holder has not been heard of.
@@ -158,6 +179,7 @@ class Leases:
 
     def _note_lost(self, flow_run_id: UUID) -> None:
         self._tokens.pop(flow_run_id, None)
+        self._unwritten.discard(flow_run_id)
         if flow_run_id not in self._lost:
             self._lost.add(flow_run_id)
             logger.warning("The run %s was taken over by another worker: its process here is ended.", flow_run_id)

@@ -21,7 +21,7 @@ from db.leases import flow_run_lease
 NOW = func.utc_timestamp(text("6"))
 
 _lease = flow_run_lease
-# Also writes leases that could not be written when they were taken.
+# Also writes a lease again whose row is gone.
 RENEW = insert(_lease)
 RENEW = RENEW.on_duplicate_key_update(
     expires_at=case((_lease.c.token == RENEW.inserted.token, RENEW.inserted.expires_at), else_=_lease.c.expires_at)
