@@ -5,7 +5,7 @@ import copy
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, WorkPool
 from prefect.runner._process_manager import ProcessHandle
 from prefect.workers.base import BaseWorkerResult
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
+from websockets.exceptions import InvalidMessage
 
 from workers.admission import admit
 from workers.client_settings import find_client_settings, find_log_settings
@@ -37,6 +38,7 @@ OUTAGE_LOG_SECONDS = 60.0
 SERVER_ERROR = 500
 STATE_PAUSE = 0.05
 HELD_SECONDS = 1.0
+CONNECT_SECONDS = 1.0
 
 
 class WarmWorker(ProcessWorker):
@@ -98,12 +100,12 @@ class WarmWorker(ProcessWorker):
         self._fork_servers = ForkServers(find_flow_modules(), {**settings, **os.environ, **write_settings()})
         try:
             await self._fork_servers.ensure()
-            await super().__aenter__()
+            await self._connect(super().__aenter__)
             share_recent_reads(self.client)
             leave_process_ids(self.client, lambda flow_run_id: flow_run_id not in self._with_command)
             self._records = Records(find_folder(self._work_pool_name))
             self._executions = Executions(self.client, self._fork_servers, self._records, self._leases, self.name)
-            await self._executions.__aenter__()
+            await self._connect(self._executions.__aenter__)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -130,6 +132,26 @@ class WarmWorker(ProcessWorker):
                 self._records.abandon()
             if self._name_lock is not None:
                 os.close(self._name_lock)
+
+    async def _connect(self, enter: Callable[[], Awaitable[Any]]) -> None:
+        """Enter what connects to the server's events, again if the server ends in that moment.
+
+        Prefect waits for a server that does not listen; one that ends before it has answered is an error to it.
+
+        Args:
+            enter: What connects.
+        """
+        while True:
+            try:
+                await enter()
+            except (InvalidMessage, RuntimeError) as error:
+                # The base class wraps it.
+                if not isinstance(error, InvalidMessage) and not isinstance(error.__cause__, InvalidMessage):
+                    raise
+                self._log_outage(error)
+                await asyncio.sleep(CONNECT_SECONDS)
+            else:
+                return
 
     async def run(
         self,
@@ -329,7 +351,7 @@ class WarmWorker(ProcessWorker):
         if self._executions is not None:
             self._spawn(self._executions.cancel(flow_run_id))
 
-    def _log_outage(self, error: httpx.HTTPError) -> None:
+    def _log_outage(self, error: Exception) -> None:
         if time.monotonic() - self._outage_logged_at > OUTAGE_LOG_SECONDS:
             self._outage_logged_at = time.monotonic()
             self._logger.warning(
