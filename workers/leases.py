@@ -144,15 +144,20 @@ class Leases:
     async def _take_unwritten(self) -> None:
         """Take the runs that began while the database was away; to renew would be to lose those that had a lease."""
         for run in list(self._unwritten):
-            holder, token = self._holder, self._tokens[run]
+            holder, token = self._holder, self._tokens.get(run)
+            if token is None:
+                # Released while another one was taken.
+                continue
             is_taken = await self._ask(partial(repository.take, holder=holder, flow_run_id=str(run), token=token), None)
             if is_taken is None:
                 return
-            # It may have been released meanwhile.
             if self._tokens.get(run) == token:
                 self._unwritten.discard(run)
                 if not is_taken:
                     self._note_lost(run)
+            elif is_taken:
+                # Released meanwhile, when there was nothing to release yet: nobody else could take it until it expires.
+                await self._ask(partial(repository.release, flow_run_id=str(run), token=token), None)
 
     async def take_over_expired(self) -> list[ExpiredLease]:
         """Take the runs of the work pool whose holder has not been heard of.

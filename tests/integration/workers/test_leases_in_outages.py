@@ -1,5 +1,6 @@
 """A run that begins while the application database is away has its lease as soon as the database is back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from uuid import UUID, uuid4
 
@@ -58,3 +59,17 @@ async def test_a_run_that_another_one_took_after_the_outage_is_lost(server: Mari
     assert leases.has_lost(run)
     assert not leases.has_lost(kept)
     assert not await hold("two", []).take(kept)
+
+
+async def test_runs_that_are_released_while_the_leases_of_an_outage_are_taken_do_not_end_the_renewal(
+    server: MariaDBServer,
+) -> None:
+    leases, runs = hold("one", []), [uuid4() for _ in range(5)]
+    server.kill()
+    for run in runs:
+        assert await leases.take(run)
+    server.start()
+    await asyncio.gather(leases.renew(), *(leases.release(run) for run in runs))
+    assert [leases.find_token(run) for run in runs] == [None] * 5
+    another = hold("two", [])
+    assert [await another.take(run) for run in runs] == [True] * 5
